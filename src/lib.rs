@@ -1,0 +1,1 @@
+//! Gateway authentication as a proxy-wasm filter.
