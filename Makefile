@@ -1,0 +1,81 @@
+# Everything a developer or a new user runs. Each target sets up what it needs; nothing is installed outside target/
+# but Rust targets and, as root on Debian, missing system packages.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+WASM := target/edge_authn.wasm
+WASM_BUDGET := tests/wasm-size-budget.txt
+
+# Suites that need a tool of their own have their own target; every other file or folder in tests/ is native.
+TOOLED_SUITES := envoy host wasm
+NATIVE_SUITES := $(filter-out $(TOOLED_SUITES),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+
+# One feature set for all native builds, so that nothing is compiled twice.
+NATIVE := --features demo
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: rust wasm ## Run the filter in Envoy with an identity provider and an upstream; ONCE=1 ends after the tour
+	cargo build $(NATIVE) --bin edge-authn-demo
+	@ENVOY=$$(scripts/envoy.sh) && export ENVOY && exec target/debug/edge-authn-demo
+
+.PHONY: setup
+setup: rust ## Install all that the other targets would install when they need it
+	scripts/envoy.sh
+	scripts/node.sh
+	scripts/wasm-bindgen-test-runner.sh
+
+# Copied even when unchanged: its age tells the Envoy suite that it belongs to the sources.
+.PHONY: wasm
+wasm: rust ## Build the filter into target/edge_authn.wasm
+	cargo build --release --lib --target wasm32-wasip1
+	@cp target/wasm32-wasip1/release/edge_authn.wasm $(WASM)
+	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
+
+.PHONY: test
+test: test-native test-wasm test-host test-envoy ## Run every test
+
+.PHONY: test-native
+test-native: rust ## Run the unit, flow and property tests
+	cargo test $(NATIVE) --lib --bins $(NATIVE_SUITES:%=--test %)
+	cargo test $(NATIVE) --doc
+
+.PHONY: test-wasm
+test-wasm: rust ## Run the signature vectors on 32-bit WebAssembly in Node.js
+	NODE=$$(scripts/node.sh) && RUNNER=$$(scripts/wasm-bindgen-test-runner.sh) && \
+	PATH="$$(dirname "$$NODE"):$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$$RUNNER" \
+	cargo test --target wasm32-unknown-unknown --test wasm
+
+.PHONY: test-host
+test-host: wasm ## Run the built filter in a proxy-wasm host made for tests
+	cargo test $(NATIVE) --test host
+
+.PHONY: test-envoy
+test-envoy: wasm ## Run the built filter in real Envoys
+	ENVOY=$$(scripts/envoy.sh) && export ENVOY && cargo test $(NATIVE) --test envoy
+
+.PHONY: lint
+lint: rust ## Check formatting and lints, native and WebAssembly
+	cargo fmt --check
+	cargo clippy $(NATIVE) --all-targets -- -D warnings
+	cargo clippy --lib --target wasm32-wasip1 -- -D warnings
+
+.PHONY: size
+size: wasm ## Compare the size of the filter with its budget
+	@scripts/wasm-size.sh $(WASM) $(WASM_BUDGET)
+
+.PHONY: ci
+ci: lint test size ## Run all that must pass before a change is merged
+	$(MAKE) demo ONCE=1
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed under target/
+	rm -rf target
+
+.PHONY: rust
+rust:
+	@scripts/rust.sh
