@@ -1,1 +1,111 @@
-fn main() {}
+//! The demo: edge-authn in a real Envoy, between a client, an identity provider and an upstream, all on this machine.
+//!
+//! Takes the built filter, an Envoy and some ports (see `settings`), runs the tour of requests, prints how to send more,
+//! and stays up until it is interrupted. Deliberately no test suite: the cases behind the tour are in `tests/`.
+
+#![allow(
+    clippy::expect_used,
+    reason = "a broken invariant may end a demo; what a user can meet is an error sentence"
+)]
+#![allow(unreachable_pub, reason = "the test suites include these modules too")]
+
+mod gateway;
+mod http;
+mod idp;
+mod settings;
+#[allow(
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "JSON objects of its own making; some keys are there for the tests"
+)]
+mod tokens;
+mod tour;
+mod upstream;
+
+use std::future::pending;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::gateway::Gateway;
+use crate::idp::IdentityProvider;
+use crate::settings::Settings;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Dropping `run` ends Envoy, whichever way it comes about.
+    let outcome = tokio::select! {
+        outcome = run() => outcome,
+        () = interrupted() => Ok(()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), String> {
+    let settings = Settings::from_env()?;
+    let ports = &settings.ports;
+
+    let provider = Arc::new(IdentityProvider::new(ports.identity_provider.origin()));
+    let shared = Arc::clone(&provider);
+    let listener = ports.identity_provider.listen()?;
+    tokio::spawn(http::serve(listener, move |request| shared.answer(request)));
+    tokio::spawn(http::serve(ports.upstream.listen()?, upstream::echo));
+
+    let mut gateway = Gateway::start(&settings).await?;
+
+    let all_right = tour::run(ports.gateway.address(), &provider).await?;
+    if settings.once {
+        return if all_right {
+            Ok(())
+        } else {
+            Err("the tour went wrong".to_owned())
+        };
+    }
+    print_guide(&settings);
+    Err(gateway.ended().await)
+}
+
+fn print_guide(settings: &Settings) {
+    let ports = &settings.ports;
+    let (gateway, provider) = (ports.gateway.origin(), ports.identity_provider.origin());
+    println!(
+        "
+  gateway            {gateway}
+  upstream           {}
+  identity provider  {provider}
+  Envoy's admin      {}
+  Envoy's log        {}
+
+Try it:
+
+  curl -i {gateway}/orders
+  curl -s {gateway}/orders -H \"Authorization: Bearer $(curl -s '{provider}/token?sub=bob')\"
+  curl -i {gateway}/orders -H \"Authorization: Bearer $(curl -s '{provider}/token?expires_in=-300')\"
+  curl -s {gateway}/public/hello -H 'X-User-Id: admin'
+
+Ctrl-C ends it.",
+        ports.upstream.origin(),
+        ports.admin.origin(),
+        gateway::LOG,
+    );
+}
+
+async fn interrupted() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

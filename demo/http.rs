@@ -1,0 +1,84 @@
+//! As much HTTP as the demo and the test suites share: serve a function, ask for a path.
+//!
+//! Takes listeners and addresses, moves whole messages. Deliberately no streaming, no connection reuse, no TLS.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HOST;
+use hyper::service::service_fn;
+use hyper::{Request, Response, client, server};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+
+/// An answer with its whole body.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Answers every request on `listener` with `handler`, over HTTP/1.1 or HTTP/2 with prior knowledge.
+pub async fn serve<H>(listener: TcpListener, handler: H)
+where
+    H: Fn(&Request<Bytes>) -> Answer + Clone + Send + 'static,
+{
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(serve_connection(stream, handler.clone()));
+    }
+}
+
+async fn serve_connection<H>(stream: TcpStream, handler: H)
+where
+    H: Fn(&Request<Bytes>) -> Answer + Clone + Send + 'static,
+{
+    let mut start = [0; 3];
+    let is_http2 = stream.peek(&mut start).await.is_ok() && &start == b"PRI";
+    let service = service_fn(move |request: Request<Incoming>| {
+        let handler = handler.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(handler(&Request::from_parts(parts, body)))
+        }
+    });
+    // An error here is a client that went away.
+    let _ = if is_http2 {
+        let server = server::conn::http2::Builder::new(TokioExecutor::new());
+        server.serve_connection(TokioIo::new(stream), service).await
+    } else {
+        let server = server::conn::http1::Builder::new();
+        server.serve_connection(TokioIo::new(stream), service).await
+    };
+}
+
+/// Asks for `path` over a connection of its own and returns the answer with its whole body.
+pub async fn get(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Response<Bytes>, String> {
+    try_get(address, path, headers)
+        .await
+        .map_err(|error| format!("no answer from {address}: {error}"))
+}
+
+async fn try_get(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Response<Bytes>, Box<dyn Error>> {
+    let mut request = Request::get(path).header(HOST, address.to_string());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Empty::<Bytes>::new())?;
+
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (mut sender, connection) = client::conn::http1::handshake(stream).await?;
+    tokio::spawn(connection);
+
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    Ok(Response::from_parts(
+        parts,
+        body.collect().await?.to_bytes(),
+    ))
+}
