@@ -4,6 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 
+BUILD := $(or $(CARGO_TARGET_DIR),target)
 WASM := target/edge_authn.wasm
 WASM_BUDGET := tests/wasm-size-budget.txt
 
@@ -20,8 +21,7 @@ help: ## Show this list
 
 .PHONY: demo
 demo: rust wasm ## Run the filter in Envoy with an identity provider and an upstream; ONCE=1 ends after the tour
-	cargo build $(NATIVE) --bin edge-authn-demo
-	@ENVOY=$$(scripts/envoy.sh) && export ENVOY && exec target/debug/edge-authn-demo
+	ENVOY=$$(scripts/envoy.sh) && export ENVOY && exec cargo run $(NATIVE) --bin edge-authn-demo
 
 .PHONY: setup
 setup: rust ## Install all that the other targets would install when they need it
@@ -33,7 +33,7 @@ setup: rust ## Install all that the other targets would install when they need i
 .PHONY: wasm
 wasm: rust ## Build the filter into target/edge_authn.wasm
 	cargo build --release --lib --target wasm32-wasip1
-	@cp target/wasm32-wasip1/release/edge_authn.wasm $(WASM)
+	@cp $(BUILD)/wasm32-wasip1/release/edge_authn.wasm $(WASM)
 	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
 
 .PHONY: test
