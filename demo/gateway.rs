@@ -36,9 +36,7 @@ impl Gateway {
     pub async fn start(settings: &Settings) -> Result<Self, String> {
         let Settings { envoy, ports, .. } = settings;
         if !Path::new(WASM).exists() {
-            return Err(format!(
-                "there is no {WASM} here: run `make wasm` in the root of the repository"
-            ));
+            return Err(format!("there is no {WASM} here: run `make wasm` in the root of the repository"));
         }
         // Envoys can share a port, so that one which is taken would not be noticed.
         drop((ports.gateway.listen()?, ports.admin.listen()?));
@@ -55,7 +53,9 @@ impl Gateway {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| {
-                format!("cannot start Envoy as `{envoy}` ({error}): `make demo` brings one, or set ENVOY to yours")
+                format!(
+                    "cannot start Envoy as `{envoy}` ({error}): `make demo` brings one, or set ENVOY to yours"
+                )
             })?;
 
         let mut gateway = Self { process };
@@ -109,10 +109,7 @@ fn write_configuration(ports: &Ports) -> io::Result<()> {
     if let Some(directory) = Path::new(CONFIGURATION).parent() {
         fs::create_dir_all(directory)?;
     }
-    fs::write(
-        CONFIGURATION,
-        with_ports(&fs::read_to_string(TEMPLATE)?, ports),
-    )
+    fs::write(CONFIGURATION, with_ports(&fs::read_to_string(TEMPLATE)?, ports))
 }
 
 /// The configuration with the chosen ports in the place of the defaults. A line has one address at most.
@@ -135,9 +132,5 @@ fn log_tail() -> String {
     let log = fs::read(LOG).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<&str> = log.lines().rev().take(15).collect();
-    lines
-        .into_iter()
-        .rev()
-        .map(|line| format!("  {line}\n"))
-        .collect()
+    lines.into_iter().rev().map(|line| format!("  {line}\n")).collect()
 }

@@ -56,9 +56,7 @@ pub async fn get(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Response<Bytes>, String> {
-    try_get(address, path, headers)
-        .await
-        .map_err(|error| format!("no answer from {address}: {error}"))
+    try_get(address, path, headers).await.map_err(|error| format!("no answer from {address}: {error}"))
 }
 
 async fn try_get(
@@ -77,8 +75,5 @@ async fn try_get(
     tokio::spawn(connection);
 
     let (parts, body) = sender.send_request(request).await?.into_parts();
-    Ok(Response::from_parts(
-        parts,
-        body.collect().await?.to_bytes(),
-    ))
+    Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
 }

@@ -47,23 +47,14 @@ pub struct TokenRequest {
 impl IdentityProvider {
     /// A provider that names itself `issuer`, with fresh keys.
     pub fn new(issuer: String) -> Self {
-        let keys = [
-            SigningKey::rs256("demo-rsa"),
-            SigningKey::es256("demo-ec"),
-            SigningKey::eddsa("demo-ed25519"),
-        ];
+        let keys =
+            [SigningKey::rs256("demo-rsa"), SigningKey::es256("demo-ec"), SigningKey::eddsa("demo-ed25519")];
         Self { issuer, keys }
     }
 
     /// A signed token, or the reason why there is none.
     pub fn mint(&self, request: &TokenRequest) -> Result<String, String> {
-        let TokenRequest {
-            sub,
-            aud,
-            expires_in,
-            alg,
-            scope,
-        } = request;
+        let TokenRequest { sub, aud, expires_in, alg, scope } = request;
         let key = self
             .keys
             .iter()
@@ -72,9 +63,7 @@ impl IdentityProvider {
         let iat = unix_time();
         let exp = iat.saturating_add(*expires_in);
         let iss = &self.issuer;
-        Ok(key.sign(
-            &json!({ "iss": iss, "sub": sub, "aud": aud, "iat": iat, "exp": exp, "scope": scope }),
-        ))
+        Ok(key.sign(&json!({ "iss": iss, "sub": sub, "aud": aud, "iat": iat, "exp": exp, "scope": scope })))
     }
 
     /// Answers one HTTP request.
@@ -90,10 +79,7 @@ impl IdentityProvider {
                     Err(message) => text(StatusCode::BAD_REQUEST, &format!("{message}\n")),
                 }
             }
-            path => text(
-                StatusCode::NOT_FOUND,
-                &format!("there is no {path}; / lists what there is\n"),
-            ),
+            path => text(StatusCode::NOT_FOUND, &format!("there is no {path}; / lists what there is\n")),
         }
     }
 
@@ -139,9 +125,7 @@ impl TokenRequest {
                 "alg" => request.alg = value,
                 "scope" => request.scope = value,
                 _ => {
-                    return Err(format!(
-                        "`{name}` is none of sub, aud, expires_in, alg, scope"
-                    ));
+                    return Err(format!("`{name}` is none of sub, aud, expires_in, alg, scope"));
                 }
             }
         }
@@ -150,21 +134,11 @@ impl TokenRequest {
 }
 
 fn document(value: &Value) -> Answer {
-    answer(
-        StatusCode::OK,
-        "application/json",
-        format!("{value:#}\n"),
-        "public, max-age=300",
-    )
+    answer(StatusCode::OK, "application/json", format!("{value:#}\n"), "public, max-age=300")
 }
 
 fn text(status: StatusCode, body: &str) -> Answer {
-    answer(
-        status,
-        "text/plain; charset=utf-8",
-        body.to_owned(),
-        "no-store",
-    )
+    answer(status, "text/plain; charset=utf-8", body.to_owned(), "no-store")
 }
 
 fn answer(status: StatusCode, content_type: &str, body: String, cache_control: &str) -> Answer {
@@ -178,15 +152,10 @@ fn answer(status: StatusCode, content_type: &str, body: String, cache_control: &
 
 fn percent_decoded(text: &str) -> String {
     let mut parts = text.split('%');
-    let mut bytes = parts
-        .next()
-        .unwrap_or_default()
-        .replace('+', " ")
-        .into_bytes();
+    let mut bytes = parts.next().unwrap_or_default().replace('+', " ").into_bytes();
     for part in parts {
-        let decoded = part
-            .split_at_checked(2)
-            .and_then(|(hex, rest)| Some((u8::from_str_radix(hex, 16).ok()?, rest)));
+        let decoded =
+            part.split_at_checked(2).and_then(|(hex, rest)| Some((u8::from_str_radix(hex, 16).ok()?, rest)));
         let (byte, rest) = decoded.unwrap_or((b'%', part));
         bytes.push(byte);
         bytes.extend_from_slice(rest.replace('+', " ").as_bytes());
@@ -197,9 +166,7 @@ fn percent_decoded(text: &str) -> String {
 fn unix_time() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "an issuer dates its tokens")]
     let now = SystemTime::now();
-    let seconds = now
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs());
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
@@ -209,8 +176,7 @@ mod tests {
 
     #[test]
     fn a_query_names_what_differs_from_the_default() {
-        let request =
-            TokenRequest::from_query("sub=b%C3%B6b&scope=a+b%20c&expires_in=-60").unwrap();
+        let request = TokenRequest::from_query("sub=b%C3%B6b&scope=a+b%20c&expires_in=-60").unwrap();
         assert_eq!(request.sub, "böb");
         assert_eq!(request.scope, "a b c");
         assert_eq!(request.expires_in, -60);
@@ -220,9 +186,6 @@ mod tests {
     #[test]
     fn an_unknown_parameter_is_an_error_that_lists_the_known_ones() {
         let error = TokenRequest::from_query("subject=bob").err().unwrap();
-        assert_eq!(
-            error,
-            "`subject` is none of sub, aud, expires_in, alg, scope"
-        );
+        assert_eq!(error, "`subject` is none of sub, aud, expires_in, alg, scope");
     }
 }

@@ -62,11 +62,7 @@ async fn run() -> Result<(), String> {
 
     let all_right = tour::run(ports.gateway.address(), &provider).await?;
     if settings.once {
-        return if all_right {
-            Ok(())
-        } else {
-            Err("the tour went wrong".to_owned())
-        };
+        return if all_right { Ok(()) } else { Err("the tour went wrong".to_owned()) };
     }
     print_guide(&settings);
     Err(gateway.ended().await)
@@ -98,10 +94,9 @@ Ctrl-C ends it.",
 }
 
 async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return pending().await;
     };
     tokio::select! {

@@ -49,12 +49,7 @@ impl Settings {
 impl Ports {
     /// All of them.
     pub fn all(&self) -> [&Port; 4] {
-        [
-            &self.admin,
-            &self.gateway,
-            &self.identity_provider,
-            &self.upstream,
-        ]
+        [&self.admin, &self.gateway, &self.identity_provider, &self.upstream]
     }
 }
 
@@ -70,17 +65,13 @@ pub struct Port {
 impl Port {
     fn from_env(variable: &'static str, default: u16) -> Result<Self, String> {
         let number = match env::var(variable) {
-            Ok(text) => text
-                .parse()
-                .map_err(|_| format!("{variable} is `{text}`, which is not a port number"))?,
+            Ok(text) => {
+                text.parse().map_err(|_| format!("{variable} is `{text}`, which is not a port number"))?
+            }
             Err(VarError::NotPresent) => default,
             Err(VarError::NotUnicode(_)) => return Err(format!("{variable} is not a port number")),
         };
-        Ok(Self {
-            variable,
-            default,
-            number,
-        })
+        Ok(Self { variable, default, number })
     }
 
     /// The address to listen on and to connect to.
@@ -95,18 +86,14 @@ impl Port {
 
     /// Takes the port.
     pub fn listen(&self) -> Result<TcpListener, String> {
-        let Self {
-            variable, number, ..
-        } = self;
+        let Self { variable, number, .. } = self;
         let listen = || {
             let listener = std::net::TcpListener::bind(self.address())?;
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         };
         listen().map_err(|error| {
-            format!(
-                "cannot listen on port {number} ({error}): choose another with {variable}=<port>"
-            )
+            format!("cannot listen on port {number} ({error}): choose another with {variable}=<port>")
         })
     }
 }

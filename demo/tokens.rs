@@ -35,20 +35,14 @@ impl SigningKey {
 
     /// A fresh P-256 key for `ES256`.
     pub fn es256(kid: &str) -> Self {
-        Self::new(
-            kid,
-            Material::Es256(p256::ecdsa::SigningKey::random(&mut OsRng)),
-        )
+        Self::new(kid, Material::Es256(p256::ecdsa::SigningKey::random(&mut OsRng)))
     }
 
     /// A fresh Ed25519 key for `EdDSA`.
     pub fn eddsa(kid: &str) -> Self {
         let mut seed = [0_u8; 32];
         OsRng.fill_bytes(&mut seed);
-        Self::new(
-            kid,
-            Material::EdDsa(ed25519_dalek::SigningKey::from_bytes(&seed)),
-        )
+        Self::new(kid, Material::EdDsa(ed25519_dalek::SigningKey::from_bytes(&seed)))
     }
 
     /// An `HS256` key over the given secret.
@@ -57,10 +51,7 @@ impl SigningKey {
     }
 
     fn new(kid: &str, material: Material) -> Self {
-        Self {
-            kid: kid.to_owned(),
-            material,
-        }
+        Self { kid: kid.to_owned(), material }
     }
 
     /// The JWS algorithm that this key signs with.
@@ -82,12 +73,8 @@ impl SigningKey {
             }
             Material::Es256(key) => {
                 let point = key.verifying_key().to_encoded_point(false);
-                let x = point
-                    .x()
-                    .expect("a public key is not the point at infinity");
-                let y = point
-                    .y()
-                    .expect("an uncompressed point has both coordinates");
+                let x = point.x().expect("a public key is not the point at infinity");
+                let y = point.y().expect("an uncompressed point has both coordinates");
                 json!({ "kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y) })
             }
             Material::EdDsa(key) => {
@@ -111,9 +98,7 @@ impl SigningKey {
         let mut full = json!({ "alg": self.algorithm(), "kid": self.kid, "typ": "JWT" });
         for (name, value) in header.as_object().into_iter().flatten() {
             if value.is_null() {
-                full.as_object_mut()
-                    .expect("made as an object")
-                    .remove(name);
+                full.as_object_mut().expect("made as an object").remove(name);
             } else {
                 full[name] = value.clone();
             }
@@ -123,20 +108,13 @@ impl SigningKey {
 
     /// A compact JWS over exactly these header and payload bytes, JSON or not.
     pub fn sign_raw(&self, header: &[u8], payload: &[u8]) -> String {
-        let input = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(payload)
-        );
+        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let message = input.as_bytes();
         let signature = match &self.material {
             Material::Rs256(key) => Rsa::rs256().sign(key, message).as_bytes().into_owned(),
             Material::Es256(key) => Es256.sign(key, message).as_bytes().into_owned(),
             Material::EdDsa(key) => Ed25519.sign(key, message).as_bytes().into_owned(),
-            Material::Hs256(secret) => Hs256
-                .sign(&Hs256Key::new(secret), message)
-                .as_bytes()
-                .into_owned(),
+            Material::Hs256(secret) => Hs256.sign(&Hs256Key::new(secret), message).as_bytes().into_owned(),
         };
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }

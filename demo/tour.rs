@@ -48,11 +48,7 @@ pub async fn run(gateway: SocketAddr, provider: &IdentityProvider) -> Result<boo
             stop.sent,
             stop.expected.status.as_u16(),
             seen.status.as_u16(),
-            if seen.identity.is_empty() {
-                "-".to_owned()
-            } else {
-                seen.identity.join(", ")
-            },
+            if seen.identity.is_empty() { "-".to_owned() } else { seen.identity.join(", ") },
             if right { "ok" } else { "WRONG" },
         );
     }
@@ -67,22 +63,11 @@ fn stops(provider: &IdentityProvider) -> Result<Vec<Stop>, String> {
         provider.mint(&request).map(Some)
     };
     let forged: &[_] = &[("x-user-id", "admin"), ("x_user_id", "admin")];
-    let stop = |sent, path, token, expected| Stop {
-        sent,
-        path,
-        token,
-        forged: &[],
-        expected,
-    };
+    let stop = |sent, path, token, expected| Stop { sent, path, token, forged: &[], expected };
 
     Ok(vec![
         stop("no token", "/orders", None, Seen::refused()),
-        stop(
-            "good token, RS256",
-            "/orders",
-            mint(|_| ())?,
-            Seen::passed_as(&good),
-        ),
+        stop("good token, RS256", "/orders", mint(|_| ())?, Seen::passed_as(&good)),
         stop(
             "good token, ES256",
             "/orders",
@@ -95,24 +80,14 @@ fn stops(provider: &IdentityProvider) -> Result<Vec<Stop>, String> {
             mint(|token| token.alg = "EdDSA".to_owned())?,
             Seen::passed_as(&good),
         ),
-        stop(
-            "expired token",
-            "/orders",
-            mint(|token| token.expires_in = -300)?,
-            Seen::refused(),
-        ),
+        stop("expired token", "/orders", mint(|token| token.expires_in = -300)?, Seen::refused()),
         stop(
             "token for another audience",
             "/orders",
             mint(|token| token.aud = "other-api".to_owned())?,
             Seen::refused(),
         ),
-        stop(
-            "token with a changed signature",
-            "/orders",
-            mint(|_| ())?.map(tampered),
-            Seen::refused(),
-        ),
+        stop("token with a changed signature", "/orders", mint(|_| ())?.map(tampered), Seen::refused()),
         stop(
             "expired token where a token is optional",
             "/public/",
@@ -121,12 +96,7 @@ fn stops(provider: &IdentityProvider) -> Result<Vec<Stop>, String> {
         ),
         Stop {
             forged,
-            ..stop(
-                "forged X-User-Id, X_User_Id; open path",
-                "/healthz",
-                None,
-                Seen::passed_anonymously(),
-            )
+            ..stop("forged X-User-Id, X_User_Id; open path", "/healthz", None, Seen::passed_anonymously())
         },
         Stop {
             forged,
@@ -153,11 +123,7 @@ impl Stop {
     async fn visit(&self, gateway: SocketAddr) -> Result<Seen, String> {
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let mut headers = self.forged.to_vec();
-        headers.extend(
-            bearer
-                .iter()
-                .map(|bearer| ("authorization", bearer.as_str())),
-        );
+        headers.extend(bearer.iter().map(|bearer| ("authorization", bearer.as_str())));
         let answer = http::get(gateway, self.path, &headers).await?;
         Ok(Seen::in_answer(&answer))
     }
@@ -165,28 +131,16 @@ impl Stop {
 
 impl Seen {
     fn refused() -> Self {
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            identity: Vec::new(),
-        }
+        Self { status: StatusCode::UNAUTHORIZED, identity: Vec::new() }
     }
 
     fn passed_anonymously() -> Self {
-        Self {
-            status: StatusCode::OK,
-            identity: Vec::new(),
-        }
+        Self { status: StatusCode::OK, identity: Vec::new() }
     }
 
     fn passed_as(token: &TokenRequest) -> Self {
-        let identity = vec![
-            format!("x-user-id: {}", token.sub),
-            format!("x-user-scope: {}", token.scope),
-        ];
-        Self {
-            status: StatusCode::OK,
-            identity,
-        }
+        let identity = vec![format!("x-user-id: {}", token.sub), format!("x-user-scope: {}", token.scope)];
+        Self { status: StatusCode::OK, identity }
     }
 
     fn in_answer(answer: &Response<Bytes>) -> Self {
@@ -195,16 +149,11 @@ impl Seen {
         let mut identity: Vec<String> = echo
             .headers
             .iter()
-            .filter(|(name, _)| {
-                IDENTITY_HEADERS.contains(&name.to_lowercase().replace('_', "-").as_str())
-            })
+            .filter(|(name, _)| IDENTITY_HEADERS.contains(&name.to_lowercase().replace('_', "-").as_str()))
             .map(|(name, value)| format!("{name}: {value}"))
             .collect();
         identity.sort();
-        Self {
-            status: answer.status(),
-            identity,
-        }
+        Self { status: answer.status(), identity }
     }
 }
 

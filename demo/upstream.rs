@@ -20,17 +20,11 @@ pub fn echo(request: &Request<Bytes>) -> Answer {
         .map(|pair| format!("    {pair}"))
         .collect();
     let method = json!(request.method().as_str());
-    let path = json!(
-        request
-            .uri()
-            .path_and_query()
-            .map_or("", |path| path.as_str())
-    );
+    let path = json!(request.uri().path_and_query().map_or("", |path| path.as_str()));
     // Laid out by hand for one header a line.
     let headers = headers.join(",\n");
-    let seen = format!(
-        "{{\n  \"method\": {method},\n  \"path\": {path},\n  \"headers\": [\n{headers}\n  ]\n}}\n"
-    );
+    let seen =
+        format!("{{\n  \"method\": {method},\n  \"path\": {path},\n  \"headers\": [\n{headers}\n  ]\n}}\n");
 
     Response::builder()
         .header(CONTENT_TYPE, "application/json")
@@ -40,8 +34,5 @@ pub fn echo(request: &Request<Bytes>) -> Answer {
 
 /// The text as it is, with every byte that is not UTF-8 as `\xff`.
 fn printable(bytes: &[u8]) -> String {
-    bytes
-        .utf8_chunks()
-        .map(|chunk| format!("{}{}", chunk.valid(), chunk.invalid().escape_ascii()))
-        .collect()
+    bytes.utf8_chunks().map(|chunk| format!("{}{}", chunk.valid(), chunk.invalid().escape_ascii())).collect()
 }
