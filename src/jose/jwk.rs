@@ -1,0 +1,285 @@
+//! Key sets (RFC 7517 section 5): which keys of a document may verify, and which of them a token may mean.
+//!
+//! Takes the text of a JWKS, gives the usable keys. Keys are read one by one, and one that cannot be used is left out
+//! with its reason: an odd neighbour never spoils a set. Deliberately ignores the certificate members (`x5c`, ...) and
+//! the private ones.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::jose::algorithm::ed25519::Ed25519Key;
+use crate::jose::algorithm::hmac::HmacKey;
+use crate::jose::algorithm::p256::P256Key;
+use crate::jose::algorithm::rsa::RsaKey;
+use crate::jose::algorithm::{Algorithm, KeyError, VerificationKey};
+use crate::jose::token::UnverifiedToken;
+use crate::json::{Json, JsonError, Object};
+
+/// The largest document that is read, in bytes.
+pub const MAX_JWKS_BYTES: usize = 256 * 1024;
+
+/// The most keys that a document may have.
+pub const MAX_KEYS: usize = 128;
+
+/// The most keys that are tried for one token: bounds the work that a token without `kid` can ask for.
+pub const MAX_CANDIDATES: usize = 8;
+
+/// Who vouches for a key set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyOrigin {
+    /// The configuration, where a shared secret may stand.
+    Configuration,
+    /// A document that was fetched. A shared secret in it is one that the world can read: ignored.
+    Fetched,
+}
+
+/// Usable keys.
+#[derive(Debug)]
+pub struct JwkSet {
+    keys: Vec<Jwk>,
+    skipped: Vec<SkippedKey>,
+}
+
+#[derive(Debug)]
+struct Jwk {
+    key_id: Option<String>,
+    /// `alg`, when the key is bound to one.
+    algorithm: Option<Algorithm>,
+    key: Box<dyn VerificationKey>,
+}
+
+/// A key of the document that is not used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SkippedKey {
+    /// Its place in `keys`, from 0.
+    pub position: usize,
+    /// Why.
+    pub reason: UnusableKey,
+}
+
+/// Why one key of a set is not used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum UnusableKey {
+    /// `alg` is not one that this key could verify.
+    Algorithm,
+    /// `kid` is not a string.
+    KeyId,
+    /// The material is not usable.
+    Material(KeyError),
+    /// Not a strict JSON object.
+    NotJson(JsonError),
+    /// A shared secret in a document that was fetched.
+    PublishedSecret,
+    /// `use` or `key_ops` does not include verification of signatures.
+    Purpose,
+    /// `kty` is missing or not supported.
+    Type,
+}
+
+/// Why a document is not a key set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum JwksError {
+    /// None of its keys can be used.
+    NoUsableKey {
+        /// Each of them, with its reason.
+        skipped: Vec<SkippedKey>,
+    },
+    /// Not a JSON object with a `keys` array.
+    NotJwks,
+    /// More than [`MAX_JWKS_BYTES`].
+    TooLarge {
+        /// Bytes found.
+        bytes: usize,
+    },
+    /// More than [`MAX_KEYS`].
+    TooManyKeys {
+        /// Keys found.
+        keys: usize,
+    },
+}
+
+/// What came of a search for the key behind a signature.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SignatureError {
+    /// Keys were tried and none of them made this signature.
+    Mismatch,
+    /// No key has the token's `kid` and could have its `alg`.
+    NoKey,
+}
+
+impl JwkSet {
+    /// Reads a JWKS document.
+    ///
+    /// # Errors
+    ///
+    /// See [`JwksError`].
+    pub fn parse(text: &[u8], origin: KeyOrigin) -> Result<Self, JwksError> {
+        #[derive(Deserialize)]
+        struct Document<'a> {
+            #[serde(borrow)]
+            keys: Vec<&'a RawValue>,
+        }
+
+        if text.len() > MAX_JWKS_BYTES {
+            return Err(JwksError::TooLarge { bytes: text.len() });
+        }
+        // Only the outer shape is needed here, and strictness about it is serde's: a `keys` given twice is refused.
+        let document: Document<'_> = serde_json::from_slice(text).map_err(|_| JwksError::NotJwks)?;
+        if document.keys.len() > MAX_KEYS {
+            return Err(JwksError::TooManyKeys { keys: document.keys.len() });
+        }
+        let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
+        for (position, raw) in document.keys.into_iter().enumerate() {
+            match Jwk::parse(raw.get().as_bytes(), origin) {
+                Ok(key) => set.keys.push(key),
+                Err(reason) => set.skipped.push(SkippedKey { position, reason }),
+            }
+        }
+        if set.keys.is_empty() { Err(JwksError::NoUsableKey { skipped: set.skipped }) } else { Ok(set) }
+    }
+
+    /// The keys of the document that were left out.
+    pub fn skipped(&self) -> &[SkippedKey] {
+        &self.skipped
+    }
+
+    /// The number of usable keys; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a set without a usable key is never made")]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Looks for the key that made the token's signature.
+    ///
+    /// A key is tried when its `kid` equals the token's, or when either has none, and when its type, curve and `alg`
+    /// allow the token's `alg` (RFC 7515 section 6, RFC 8725 section 3.1).
+    ///
+    /// # Errors
+    ///
+    /// See [`SignatureError`].
+    pub fn verify(&self, token: &UnverifiedToken<'_>) -> Result<(), SignatureError> {
+        let algorithm = Algorithm::from_name(&token.algorithm).ok_or(SignatureError::NoKey)?;
+        let mut candidates = self
+            .keys
+            .iter()
+            .filter(|jwk| jwk.may_have_signed(token.key_id.as_deref(), algorithm))
+            .take(MAX_CANDIDATES)
+            .peekable();
+        if candidates.peek().is_none() {
+            return Err(SignatureError::NoKey);
+        }
+        let made_by = |jwk: &Jwk| jwk.key.verify(algorithm, token.signing_input, token.signature);
+        if candidates.any(made_by) { Ok(()) } else { Err(SignatureError::Mismatch) }
+    }
+}
+
+impl Jwk {
+    fn parse(text: &[u8], origin: KeyOrigin) -> Result<Self, UnusableKey> {
+        let jwk = Object::parse(text).map_err(UnusableKey::NotJson)?;
+        check_purpose(&jwk)?;
+        let key_id = match jwk.get("kid") {
+            None => None,
+            Some(Json::String(kid)) => Some(kid.clone().into_owned()),
+            Some(_) => return Err(UnusableKey::KeyId),
+        };
+        let key = material(&jwk, origin)?;
+        let algorithm = match jwk.get("alg") {
+            None => None,
+            Some(name) => {
+                let algorithm = name.as_str().and_then(Algorithm::from_name).ok_or(UnusableKey::Algorithm)?;
+                if !key.algorithms().contains(&algorithm) {
+                    return Err(UnusableKey::Algorithm);
+                }
+                Some(algorithm)
+            }
+        };
+        Ok(Self { key_id, algorithm, key })
+    }
+
+    fn may_have_signed(&self, key_id: Option<&str>, algorithm: Algorithm) -> bool {
+        let kids_agree = match (&self.key_id, key_id) {
+            (Some(own), Some(wanted)) => own == wanted,
+            _ => true,
+        };
+        kids_agree
+            && self.algorithm.is_none_or(|own| own == algorithm)
+            && self.key.algorithms().contains(&algorithm)
+    }
+}
+
+/// `use` and `key_ops` say what a key is for (RFC 7517 sections 4.2 and 4.3).
+fn check_purpose(jwk: &Object<'_>) -> Result<(), UnusableKey> {
+    let for_signatures = jwk.get("use").is_none_or(|value| value.as_str() == Some("sig"));
+    let may_verify = match jwk.get("key_ops") {
+        None => true,
+        Some(Json::Array(operations)) => {
+            operations.iter().any(|operation| operation.as_str() == Some("verify"))
+        }
+        Some(_) => false,
+    };
+    if for_signatures && may_verify { Ok(()) } else { Err(UnusableKey::Purpose) }
+}
+
+fn material(jwk: &Object<'_>, origin: KeyOrigin) -> Result<Box<dyn VerificationKey>, UnusableKey> {
+    fn boxed<K: VerificationKey + 'static>(
+        key: Result<K, KeyError>,
+    ) -> Result<Box<dyn VerificationKey>, UnusableKey> {
+        match key {
+            Ok(key) => Ok(Box::new(key)),
+            Err(error) => Err(UnusableKey::Material(error)),
+        }
+    }
+
+    let curve = jwk.get("crv").and_then(Json::as_str);
+    match jwk.get("kty").and_then(Json::as_str) {
+        Some("RSA") => boxed(RsaKey::from_jwk(jwk)),
+        Some("EC") if curve == Some("P-256") => boxed(P256Key::from_jwk(jwk)),
+        Some("OKP") if curve == Some("Ed25519") => boxed(Ed25519Key::from_jwk(jwk)),
+        Some("EC" | "OKP") => Err(UnusableKey::Material(KeyError::Curve)),
+        Some("oct") if origin == KeyOrigin::Configuration => boxed(HmacKey::from_jwk(jwk)),
+        Some("oct") => Err(UnusableKey::PublishedSecret),
+        _ => Err(UnusableKey::Type),
+    }
+}
+
+impl fmt::Display for UnusableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Algorithm => f.write_str("alg is not one that this kind of key verifies here"),
+            Self::KeyId => f.write_str("kid is not a string"),
+            Self::Material(error) => write!(f, "{error}"),
+            Self::NotJson(error) => write!(f, "not a strict JSON object: {error}"),
+            Self::PublishedSecret => f.write_str("a shared secret in a fetched document"),
+            Self::Purpose => f.write_str("use or key_ops excludes the verification of signatures"),
+            Self::Type => f.write_str("kty is missing or not supported"),
+        }
+    }
+}
+
+impl fmt::Display for SkippedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "keys[{}]: {}", self.position, self.reason)
+    }
+}
+
+impl fmt::Display for JwksError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUsableKey { skipped } if skipped.is_empty() => f.write_str("the key set is empty"),
+            Self::NoUsableKey { skipped } => {
+                f.write_str("no key of the set can be used:")?;
+                skipped.iter().take(4).try_for_each(|key| write!(f, " {key};"))?;
+                if skipped.len() > 4 { write!(f, " and {} more", skipped.len() - 4) } else { Ok(()) }
+            }
+            Self::NotJwks => f.write_str("not a JSON object with a \"keys\" array"),
+            Self::TooLarge { bytes } => write!(f, "{bytes} bytes, more than the {MAX_JWKS_BYTES} allowed"),
+            Self::TooManyKeys { keys } => write!(f, "{keys} keys, more than the {MAX_KEYS} allowed"),
+        }
+    }
+}
+
+impl std::error::Error for JwksError {}

@@ -1,0 +1,292 @@
+//! The compact serialisation of a signed token (RFC 7515 section 7.1), parsed but not yet believed.
+//!
+//! Takes the characters of a credential, gives its decoded parts. Everything that can be refused without a key is
+//! refused here, so that junk never causes a key to be fetched. Deliberately ignores every header member through which
+//! a token could bring its own key (`jwk`, `jku`, `x5u`, `x5c`).
+
+use std::fmt;
+
+use crate::jose::base64url;
+use crate::jose::claims::MalformedClaim;
+use crate::json::{Json, JsonError, Object};
+
+/// The longest token that is looked at, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// The longest `kid` that is looked at, in bytes.
+const MAX_KID_BYTES: usize = 512;
+
+/// Kinds of token that are never an access credential, by their `typ` (RFC 8725 section 3.11): whoever signs them
+/// signs with the same keys, for another purpose.
+const FOREIGN_TYPES: [&str; 5] =
+    ["dpop+jwt", "logout+jwt", "secevent+jwt", "statuslist+jwt", "token-introspection+jwt"];
+
+/// The three parts of a token, decoded; owns the bytes that [`UnverifiedToken`] borrows.
+#[derive(Debug)]
+pub struct CompactToken<'t> {
+    signing_input: &'t str,
+    payload_segment: &'t str,
+    header: Vec<u8>,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// A token whose form is right and whose signature is still unknown. Nothing in it may be trusted or reported.
+#[derive(Debug)]
+pub struct UnverifiedToken<'t> {
+    /// What was signed: header and payload as they were sent, with the dot between.
+    pub signing_input: &'t [u8],
+    /// The payload segment as it was sent.
+    pub payload_segment: &'t str,
+    /// The signature.
+    pub signature: &'t [u8],
+    /// `alg`, as the token claims it.
+    pub algorithm: String,
+    /// `kid`, as the token claims it; an empty one is a `kid`, not "none".
+    pub key_id: Option<String>,
+    /// The payload.
+    pub payload: Object<'t>,
+}
+
+/// Why a credential is not a token that a key could verify.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// `alg` is missing or not a string (RFC 7515 section 4.1.1).
+    Algorithm,
+    /// A registered claim has a wrong form.
+    Claim(MalformedClaim),
+    /// The header names extensions that must be understood, or changes how the payload is read (`crit`, `b64`, `zip`):
+    /// none is supported (RFC 7515 section 4.1.11, RFC 7797 section 7).
+    CriticalHeader {
+        /// The header member.
+        name: &'static str,
+    },
+    /// The payload is itself a token (`cty: JWT`).
+    Nested,
+    /// `kid` is not a string, or longer than 512 bytes.
+    KeyId,
+    /// A part is not canonical base64url.
+    NotBase64url {
+        /// `header`, `payload` or `signature`.
+        part: &'static str,
+    },
+    /// The header or the payload is not a strict JSON object.
+    NotJson {
+        /// `header` or `payload`.
+        part: &'static str,
+        /// What is wrong with it.
+        error: JsonError,
+    },
+    /// Not three parts with a dot between each.
+    Segments,
+    /// Longer than [`MAX_TOKEN_BYTES`].
+    TooLong,
+    /// `typ` is not a string, or names a kind of token that is never a credential.
+    Type,
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Algorithm => f.write_str("alg is missing or not a string"),
+            Self::Claim(error) => write!(f, "{error}"),
+            Self::CriticalHeader { name } => write!(f, "the header member {name:?} is not supported"),
+            Self::Nested => f.write_str("a token inside a token"),
+            Self::KeyId => write!(f, "kid is not a string of at most {MAX_KID_BYTES} bytes"),
+            Self::NotBase64url { part } => write!(f, "the {part} is not canonical base64url"),
+            Self::NotJson { part, error } => write!(f, "the {part} is not a strict JSON object: {error}"),
+            Self::Segments => f.write_str("not three segments"),
+            Self::TooLong => write!(f, "longer than {MAX_TOKEN_BYTES} bytes"),
+            Self::Type => f.write_str("typ is not that of a credential"),
+        }
+    }
+}
+
+impl std::error::Error for TokenError {}
+
+impl<'t> CompactToken<'t> {
+    /// Splits `token` at its two dots and decodes the three parts.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::TooLong`], [`TokenError::Segments`], [`TokenError::NotBase64url`].
+    pub fn decode(token: &'t str) -> Result<Self, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(TokenError::Segments)?;
+        let (header, payload_segment) = signing_input.split_once('.').ok_or(TokenError::Segments)?;
+        if payload_segment.contains('.') {
+            return Err(TokenError::Segments);
+        }
+        let decode = |segment: &str, part| {
+            base64url::decode(segment.as_bytes()).ok_or(TokenError::NotBase64url { part })
+        };
+        Ok(Self {
+            signing_input,
+            payload_segment,
+            header: decode(header, "header")?,
+            payload: decode(payload_segment, "payload")?,
+            signature: decode(signature, "signature")?,
+        })
+    }
+
+    /// Reads header and payload.
+    ///
+    /// # Errors
+    ///
+    /// Every other [`TokenError`].
+    pub fn parse(&'t self) -> Result<UnverifiedToken<'t>, TokenError> {
+        let header =
+            Object::parse(&self.header).map_err(|error| TokenError::NotJson { part: "header", error })?;
+        for name in ["crit", "b64", "zip"] {
+            if header.get(name).is_some() {
+                return Err(TokenError::CriticalHeader { name });
+            }
+        }
+        check_type(&header)?;
+        let algorithm = header.get("alg").and_then(Json::as_str).ok_or(TokenError::Algorithm)?.to_owned();
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(Json::String(kid)) if kid.len() <= MAX_KID_BYTES => Some(kid.clone().into_owned()),
+            Some(_) => return Err(TokenError::KeyId),
+        };
+        let payload =
+            Object::parse(&self.payload).map_err(|error| TokenError::NotJson { part: "payload", error })?;
+        Ok(UnverifiedToken {
+            signing_input: self.signing_input.as_bytes(),
+            payload_segment: self.payload_segment,
+            signature: &self.signature,
+            algorithm,
+            key_id,
+            payload,
+        })
+    }
+}
+
+/// `typ` and `cty` are media types, whose `application/` may be left out and whose case does not matter (RFC 7515
+/// sections 4.1.9 and 4.1.10).
+fn check_type(header: &Object<'_>) -> Result<(), TokenError> {
+    let is_one_of = |value: &str, names: &[&str]| {
+        let value = value.to_ascii_lowercase();
+        let name = value.strip_prefix("application/").unwrap_or(&value);
+        names.contains(&name)
+    };
+    match header.get("typ") {
+        None => {}
+        Some(Json::String(typ)) if !is_one_of(typ, &FOREIGN_TYPES) => {}
+        Some(_) => return Err(TokenError::Type),
+    }
+    match header.get("cty") {
+        None => Ok(()),
+        Some(Json::String(cty)) if !is_one_of(cty, &["jwt"]) => Ok(()),
+        Some(_) => Err(TokenError::Nested),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn token(header: &str, payload: &str) -> String {
+        format!("{}.{}.AAAA", base64url::encode(header.as_bytes()), base64url::encode(payload.as_bytes()))
+    }
+
+    fn parse(token: &str) -> Result<(), TokenError> {
+        CompactToken::decode(token)?.parse().map(|_| ())
+    }
+
+    fn parse_header(header: &str) -> Result<(), TokenError> {
+        parse(&token(header, "{}"))
+    }
+
+    #[test]
+    fn a_token_has_exactly_three_segments() {
+        let good = token(r#"{"alg":"RS256"}"#, "{}");
+        assert_eq!(parse(&good), Ok(()));
+        for bad in [
+            format!(".{good}"),
+            format!("{good}."),
+            format!("{good}.AAAA"),
+            good.replacen('.', "..", 1),
+            good.rsplit_once('.').unwrap().0.to_owned(),
+            "e30".to_owned(),
+            String::new(),
+            ".".to_owned(),
+            "..".to_owned(),
+            ".".repeat(8000),
+        ] {
+            assert!(parse(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_longer_than_the_limit_is_refused_before_it_is_decoded() {
+        let long = format!("{}.e30.AAAA", "A".repeat(MAX_TOKEN_BYTES));
+        assert_eq!(parse(&long), Err(TokenError::TooLong));
+    }
+
+    #[test]
+    fn extensions_that_change_the_meaning_of_a_token_are_refused() {
+        for name in ["crit", "b64", "zip"] {
+            for value in ["[]", r#"["b64"]"#, "true", "null", r#""DEF""#] {
+                let header = format!(r#"{{"alg":"RS256","{name}":{value}}}"#);
+                assert_eq!(parse_header(&header), Err(TokenError::CriticalHeader { name }), "{header}");
+            }
+        }
+        assert_eq!(parse_header(r#"{"alg":"RS256","cty":"JWT"}"#), Err(TokenError::Nested));
+        assert_eq!(parse_header(r#"{"alg":"RS256","cty":"application/jwt"}"#), Err(TokenError::Nested));
+    }
+
+    #[test]
+    fn tokens_of_another_kind_are_never_credentials() {
+        for typ in [
+            "dpop+jwt",
+            "application/logout+jwt",
+            "SecEvent+JWT",
+            "statuslist+jwt",
+            "token-introspection+jwt",
+        ] {
+            let header = format!(r#"{{"alg":"RS256","typ":"{typ}"}}"#);
+            assert_eq!(parse_header(&header), Err(TokenError::Type), "{typ}");
+        }
+        for typ in [r#""JWT""#, r#""at+jwt""#, r#""application/at+jwt""#, r#""""#] {
+            assert_eq!(parse_header(&format!(r#"{{"alg":"RS256","typ":{typ}}}"#)), Ok(()), "{typ}");
+        }
+        assert_eq!(parse_header(r#"{"alg":"RS256","typ":1}"#), Err(TokenError::Type));
+    }
+
+    #[test]
+    fn algorithm_and_key_id_are_strings() {
+        for header in ["{}", r#"{"alg":null}"#, r#"{"alg":0}"#, r#"{"alg":["RS256"]}"#] {
+            assert_eq!(parse_header(header), Err(TokenError::Algorithm), "{header}");
+        }
+        let long = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(513));
+        for header in [r#"{"alg":"RS256","kid":null}"#, r#"{"alg":"RS256","kid":1}"#, &long] {
+            assert_eq!(parse_header(header), Err(TokenError::KeyId), "{header}");
+        }
+    }
+
+    #[test]
+    fn the_payload_is_one_strict_object() {
+        for payload in ["[]", "1", "\"x\"", "null", "", "{} {}", r#"{"sub":"a","sub":"b"}"#, "{'a':1}"] {
+            let error = parse(&token(r#"{"alg":"RS256"}"#, payload));
+            assert!(matches!(error, Err(TokenError::NotJson { part: "payload", .. })), "{payload}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused_without_a_panic(text in "\\PC*") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn any_bytes_as_parts_are_parsed_or_refused(header: Vec<u8>, payload: Vec<u8>, signature: Vec<u8>) {
+            let parts = [header, payload, signature].map(|part| base64url::encode(&part));
+            let _ = parse(&parts.join("."));
+        }
+    }
+}
