@@ -1,0 +1,101 @@
+//! The members of one configuration object, each of which must be known.
+//!
+//! Takes an object, gives its members by their `snake_case` name, in whichever of protobuf JSON's two spellings they
+//! are written. What has not been asked for when the reader is done is an error that names the nearest known field.
+
+use super::error::ConfigError;
+use super::value::Node;
+use crate::json::Object;
+
+/// The most edits between a field and the one that is suggested for it.
+const MAX_EDITS: usize = 3;
+
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    node: Node<'a>,
+    object: &'a Object<'a>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn of(node: Node<'a>) -> Result<Self, ConfigError> {
+        match node.value.as_object() {
+            Some(object) => Ok(Self { node, object, known: Vec::new() }),
+            None => Err(node.expected("an object")),
+        }
+    }
+
+    /// The field `name`; `null` counts as not given, as in protobuf JSON.
+    pub(super) fn take(&mut self, name: &'static str) -> Result<Option<Node<'a>>, ConfigError> {
+        self.known.push(name);
+        let camel = camel_case(name);
+        let written = self.object.get(name).map(|value| (name, value));
+        let written_camel = self.object.get(&camel).map(|value| (camel.as_str(), value));
+        let (spelling, value) = match (written, written_camel) {
+            (Some(_), Some((_, value))) if camel != name => {
+                return Err(self
+                    .node
+                    .member(&camel, value)
+                    .error(format!("the same field as {name:?} a second time"), "one of the two"));
+            }
+            (Some(found), _) | (None, Some(found)) => found,
+            (None, None) => return Ok(None),
+        };
+        Ok(match value {
+            crate::json::Json::Null => None,
+            _ => Some(self.node.member(spelling, value)),
+        })
+    }
+
+    /// The field `name`, which must be there.
+    pub(super) fn require(&mut self, name: &'static str) -> Result<Node<'a>, ConfigError> {
+        match self.take(name)? {
+            Some(node) => Ok(node),
+            None => Err(self.node.error("nothing", format!("the field {name:?}"))),
+        }
+    }
+
+    /// Accepts a field without looking at it.
+    pub(super) fn ignore(&mut self, name: &'static str) {
+        self.known.push(name);
+    }
+
+    /// Refuses every member that was neither taken nor ignored. Those in `not_built` get a message of their own.
+    pub(super) fn finish(self, not_built: &[&'static str]) -> Result<(), ConfigError> {
+        let is = |name: &str, known: &str| name == known || name == camel_case(known);
+        for (name, value) in self.object.members() {
+            let node = self.node.member(name, value);
+            if not_built.iter().any(|known| is(name, known)) {
+                return Err(node.error("a field that this version does not support", "no such field"));
+            }
+            if self.known.iter().any(|known| is(name, known)) {
+                continue;
+            }
+            let expected = match self.nearest(name) {
+                Some(nearest) => format!("{nearest:?}?"),
+                None => format!("one of {}", self.known.join(", ")),
+            };
+            return Err(node.error("an unknown field", expected));
+        }
+        Ok(())
+    }
+
+    fn nearest(&self, name: &str) -> Option<&'static str> {
+        let distance =
+            |known: &str| strsim::levenshtein(name, known).min(strsim::levenshtein(name, &camel_case(known)));
+        let candidates = self.known.iter().map(|known| (distance(known), *known));
+        candidates.filter(|(edits, _)| *edits <= MAX_EDITS).min().map(|(_, known)| known)
+    }
+}
+
+/// `http_uri` as protobuf JSON writes it: `httpUri`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}

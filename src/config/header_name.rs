@@ -1,0 +1,82 @@
+//! Header names that the configuration mentions.
+
+use std::fmt;
+
+use super::error::ConfigError;
+use super::value::Node;
+
+/// Fields that frame or route a message: a claim must not reach them.
+const RESERVED: [&str; 10] = [
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A header field name (RFC 9110 section 5.1), in lower case.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct HeaderName(String);
+
+impl HeaderName {
+    /// The name in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What backends may fold this name to: lower case, and everything that is no letter or digit as `-`.
+    ///
+    /// CGI and its heirs hand `X-User-Id` and `X_User_Id` to the application under one name (CVE-2025-64484).
+    pub fn folded(&self) -> Vec<u8> {
+        fold(self.0.as_bytes())
+    }
+
+    /// The authorization header, where tokens travel by default.
+    pub(super) fn authorization() -> Self {
+        Self("authorization".to_owned())
+    }
+
+    pub(super) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        let name = node.string()?;
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if !name.is_empty() && name.bytes().all(is_token) {
+            Ok(Self(name.to_ascii_lowercase()))
+        } else {
+            Err(node.expected("a header name"))
+        }
+    }
+
+    /// A header that the filter will write.
+    pub(super) fn parse_output(node: &Node<'_>) -> Result<Self, ConfigError> {
+        let name = Self::parse(node)?;
+        if RESERVED.contains(&name.as_str()) {
+            return Err(node.expected("a header that does not frame or route the request"));
+        }
+        Ok(name)
+    }
+}
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// See [`HeaderName::folded`].
+pub(crate) fn fold(name: &[u8]) -> Vec<u8> {
+    name.iter()
+        .map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
+        .collect()
+}
+
+#[cfg(test)]
+impl HeaderName {
+    pub(crate) fn for_test(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}

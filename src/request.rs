@@ -1,0 +1,101 @@
+//! The head of a request as the host handed it over.
+//!
+//! Takes header pairs as bytes, gives look-ups over them. First stage of the flow. Header values are bytes because
+//! proxies pass bytes that are no text; names are compared without case because not every host folds them.
+//! Deliberately has no opinion on what a header means.
+
+/// A header field: name and value.
+pub type HeaderField = (Vec<u8>, Vec<u8>);
+
+/// The header fields of one request, pseudo-headers (`:method`, `:path`, ...) included, in their original order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RequestHead {
+    fields: Vec<HeaderField>,
+}
+
+impl RequestHead {
+    /// The head made of these fields.
+    pub const fn new(fields: Vec<HeaderField>) -> Self {
+        Self { fields }
+    }
+
+    /// The request target as it was sent, query included; empty when there is none (`CONNECT`).
+    pub fn target(&self) -> &[u8] {
+        self.values(":path").next().unwrap_or_default()
+    }
+
+    /// The query of the target, without its question mark.
+    pub fn query(&self) -> Option<&[u8]> {
+        split_target(self.target()).1
+    }
+
+    /// Every value of the field `name`, one per line that was sent.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.fields
+            .iter()
+            .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value.as_slice())
+    }
+
+    /// Every field name, as it was sent and as often.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(|(name, _)| name.as_slice())
+    }
+}
+
+/// A request target in front of and behind its first question mark.
+pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = target.splitn(2, |&byte| byte == b'?');
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// `bytes` without white space (space, tab) at its ends: the `OWS` of RFC 9110 section 5.6.3.
+pub fn trim_ows(bytes: &[u8]) -> &[u8] {
+    let is_ows = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = bytes.iter().position(|byte| !is_ows(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|byte| !is_ows(byte)).map_or(start, |last| last + 1);
+    bytes.get(start..end).unwrap_or_default()
+}
+
+/// `%XX` resolved once; `None` when a `%` is not followed by two hexadecimal digits.
+pub fn percent_decode(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.iter();
+    while let Some(&byte) = rest.next() {
+        decoded.push(if byte == b'%' { hex_pair(rest.next(), rest.next())? } else { byte });
+    }
+    Some(decoded)
+}
+
+/// The byte that two hexadecimal digits stand for.
+pub(crate) fn hex_pair(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
+    let digit =
+        |byte: Option<&u8>| char::from(*byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_is_trimmed_at_the_ends_alone() {
+        assert_eq!(trim_ows(b" \ta b\t "), b"a b");
+        assert_eq!(trim_ows(b" \t "), b"");
+        assert_eq!(trim_ows(b""), b"");
+    }
+
+    #[test]
+    fn percent_encoding_is_resolved_once_or_refused() {
+        assert_eq!(percent_decode(b"a%2Fb%2fc%2525").as_deref(), Some(&b"a/b/c%25"[..]));
+        for broken in ["%", "%2", "%zz", "%+1", "a%"] {
+            assert_eq!(percent_decode(broken.as_bytes()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn the_query_starts_at_the_first_question_mark() {
+        assert_eq!(split_target(b"/a?b?c"), (&b"/a"[..], Some(&b"b?c"[..])));
+        assert_eq!(split_target(b"/a"), (&b"/a"[..], None));
+    }
+}
