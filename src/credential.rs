@@ -1,0 +1,311 @@
+//! Where credentials travel, and which one counts.
+//!
+//! Takes the request head and the providers that may be meant, gives the one credential it carries. More than one is
+//! refused (RFC 6750 section 2), never "any that verifies". The scheme is matched without case and anchored, and
+//! nothing may stand behind the token. Deliberately does not look inside the token.
+
+use crate::config::{HeaderName, Location, Provider, ProviderId};
+use crate::rejection::Rejection;
+use crate::request::{RequestHead, percent_decode, trim_ows};
+
+/// A credential, as it was found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Credential {
+    /// The token, of the characters that RFC 6750 section 2.1 allows.
+    pub token: String,
+    /// Where it was.
+    pub place: Place,
+    /// The providers that take credentials from there, in configuration order.
+    pub providers: Vec<ProviderId>,
+}
+
+/// A place in a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// A header.
+    Header(HeaderName),
+    /// A query parameter, by its decoded name.
+    Query(String),
+    /// A cookie.
+    Cookie(String),
+}
+
+/// What a place holds.
+#[derive(Debug, Eq, PartialEq)]
+enum Presented {
+    Nothing,
+    Token(String),
+    Malformed,
+    Several,
+}
+
+/// The credential of `head` for one of `providers`.
+///
+/// # Errors
+///
+/// [`Rejection::MultipleCredentials`], [`Rejection::MalformedCredential`].
+pub fn find<'p>(
+    head: &RequestHead,
+    providers: impl IntoIterator<Item = (ProviderId, &'p Provider)>,
+) -> Result<Option<Credential>, Rejection> {
+    let mut found: Vec<Credential> = Vec::new();
+    let mut is_malformed = false;
+    for (id, provider) in providers {
+        let mut seen: Vec<Place> = Vec::new();
+        for location in &provider.locations {
+            let place = location.place();
+            if seen.contains(&place) {
+                continue;
+            }
+            let token = match look(head, location) {
+                Presented::Nothing => continue,
+                Presented::Several => return Err(Rejection::MultipleCredentials),
+                Presented::Malformed => {
+                    is_malformed = true;
+                    continue;
+                }
+                Presented::Token(token) => token,
+            };
+            seen.push(place.clone());
+            match found.iter_mut().find(|known| known.place == place && known.token == token) {
+                Some(known) => known.providers.push(id),
+                None => found.push(Credential { token, place, providers: vec![id] }),
+            }
+        }
+    }
+    if found.len() > 1 {
+        return Err(Rejection::MultipleCredentials);
+    }
+    if is_malformed {
+        return Err(Rejection::MalformedCredential);
+    }
+    Ok(found.pop())
+}
+
+impl Location {
+    fn place(&self) -> Place {
+        match self {
+            Self::Header { name, .. } => Place::Header(name.clone()),
+            Self::Query(name) => Place::Query(name.clone()),
+            Self::Cookie(name) => Place::Cookie(name.clone()),
+        }
+    }
+}
+
+fn look(head: &RequestHead, location: &Location) -> Presented {
+    match location {
+        Location::Header { name, value_prefix } => {
+            one_of(head.values(name.as_str()).map(|value| in_header(value, value_prefix)))
+        }
+        Location::Query(name) => {
+            let pairs = query_pairs(head.query().unwrap_or_default());
+            one_of(pairs.filter(|(key, _)| is_named(key, name)).map(|(_, value)| {
+                match percent_decode(value) {
+                    Some(value) => token(&value),
+                    None => Presented::Malformed,
+                }
+            }))
+        }
+        Location::Cookie(name) => {
+            let pairs = head.values("cookie").flat_map(cookie_pairs);
+            one_of(pairs.filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| token(unquote(value))))
+        }
+    }
+}
+
+/// The one thing presented. A second line, parameter or cookie of the same name is one too many, whatever it holds:
+/// the next server may look at that one.
+fn one_of(presented: impl Iterator<Item = Presented>) -> Presented {
+    let presented: Vec<_> = presented.collect();
+    let count = presented.len();
+    let mut something = presented.into_iter().filter(|item| *item != Presented::Nothing);
+    match something.next() {
+        None => Presented::Nothing,
+        Some(_) if count > 1 => Presented::Several,
+        Some(item) => item,
+    }
+}
+
+fn in_header(value: &[u8], prefix: &str) -> Presented {
+    let value = trim_ows(value);
+    let Some(scheme) = prefix.strip_suffix(' ').filter(|scheme| !scheme.is_empty()) else {
+        // No authentication scheme but a literal prefix, or none: as written, at the start.
+        return value
+            .strip_prefix(prefix.as_bytes())
+            .map_or(Presented::Nothing, |rest| token(trim_ows(rest)));
+    };
+    let has_scheme = |value: &[u8]| {
+        let (start, rest) = value.split_at_checked(scheme.len())?;
+        let matches =
+            start.eq_ignore_ascii_case(scheme.as_bytes()) && rest.first().is_none_or(|byte| *byte == b' ');
+        matches.then(|| trim_ows(rest).to_vec())
+    };
+    match has_scheme(value) {
+        Some(rest) if rest.contains(&b',') => Presented::Several,
+        Some(rest) if rest.is_empty() => Presented::Malformed,
+        Some(rest) => token(&rest),
+        // Envoy joins repeated `authorization` lines with a comma before a filter sees them.
+        None if value.split(|byte| *byte == b',').any(|item| has_scheme(trim_ows(item)).is_some()) => {
+            Presented::Several
+        }
+        None => Presented::Nothing,
+    }
+}
+
+/// A whole value as a `b64token` (RFC 6750 section 2.1). An empty value is a credential that was taken back.
+fn token(value: &[u8]) -> Presented {
+    let end = value.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let (body, _padding) = value.split_at_checked(end).unwrap_or_default();
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
+    if value.is_empty() {
+        Presented::Nothing
+    } else if !body.is_empty() && body.iter().all(is_allowed) {
+        String::from_utf8(value.to_vec()).map_or(Presented::Malformed, Presented::Token)
+    } else {
+        Presented::Malformed
+    }
+}
+
+/// The `name=value` pairs of a query, still encoded; a pair without `=` has an empty value.
+pub(crate) fn query_pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    query.split(|byte| *byte == b'&').map(split_pair)
+}
+
+/// Whether an encoded parameter name stands for `name`.
+pub(crate) fn is_named(encoded: &[u8], name: &str) -> bool {
+    encoded == name.as_bytes() || percent_decode(encoded).is_some_and(|decoded| decoded == name.as_bytes())
+}
+
+/// The `name=value` pairs of one `cookie` line (RFC 6265 section 4.2.1).
+pub(crate) fn cookie_pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    line.split(|byte| *byte == b';').map(|pair| {
+        let (name, value) = split_pair(pair);
+        (trim_ows(name), trim_ows(value))
+    })
+}
+
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = pair.splitn(2, |byte| *byte == b'=');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// A cookie value without the quotes that RFC 6265 section 4.1.1 allows around it.
+fn unquote(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bearer(value: &str) -> Presented {
+        in_header(value.as_bytes(), "Bearer ")
+    }
+
+    fn some(token: &str) -> Presented {
+        Presented::Token(token.to_owned())
+    }
+
+    #[test]
+    fn the_scheme_is_anchored_and_without_case() {
+        for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "Bearer   a.b.c", " Bearer a.b.c \t"] {
+            assert_eq!(bearer(value), some("a.b.c"), "{value}");
+        }
+        for value in
+            ["Basic Bearer a.b.c", "xBearer a.b.c", "Bearera.b.c", "a.b.c", "Basic YTpi", "", "Bearer\ta.b.c"]
+        {
+            assert_eq!(bearer(value), Presented::Nothing, "{value}");
+        }
+    }
+
+    #[test]
+    fn nothing_may_stand_behind_the_token() {
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a.b.c x",
+            "Bearer a.b.c\tx",
+            "Bearer a.b.c;x",
+            "Bearer \"a\"",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer \u{e9}",
+        ] {
+            assert_eq!(bearer(value), Presented::Malformed, "{value}");
+        }
+        assert_eq!(in_header(b"Bearer a\xff", "Bearer "), Presented::Malformed);
+    }
+
+    #[test]
+    fn a_comma_hides_no_second_credential() {
+        for value in
+            ["Bearer a,Bearer b", "Bearer a, b", "Basic x,Bearer a", "Basic x, bearer a", "Bearer a,"]
+        {
+            assert_eq!(bearer(value), Presented::Several, "{value}");
+        }
+        assert_eq!(bearer("Digest a=\"b\", c=\"d\""), Presented::Nothing);
+    }
+
+    #[test]
+    fn a_literal_prefix_is_matched_as_written_at_the_start() {
+        assert_eq!(in_header(b"JWT=a.b", "JWT="), some("a.b"));
+        assert_eq!(in_header(b"jwt=a.b", "JWT="), Presented::Nothing);
+        assert_eq!(in_header(b" a.b ", ""), some("a.b"));
+        assert_eq!(in_header(b"a b", ""), Presented::Malformed);
+        assert_eq!(in_header(b"", ""), Presented::Nothing);
+    }
+
+    fn head(fields: &[(&str, &str)]) -> RequestHead {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        RequestHead::new(fields.iter().map(|(name, value)| (bytes(name), bytes(value))).collect())
+    }
+
+    fn look_in(fields: &[(&str, &str)], location: Location) -> Presented {
+        look(&head(fields), &location)
+    }
+
+    #[test]
+    fn a_query_parameter_is_found_by_its_decoded_name_once() {
+        let param = || Location::Query("access_token".to_owned());
+        let look = |path: &str| look_in(&[(":path", path)], param());
+        assert_eq!(look("/?x=1&access_token=a.b"), some("a.b"));
+        assert_eq!(look("/?access%5Ftoken=a%2Eb"), some("a.b"));
+        assert_eq!(look("/?access_token=a&access_token=b"), Presented::Several);
+        assert_eq!(look("/?access_token=a&access%5ftoken="), Presented::Several);
+        assert_eq!(look("/?access_token=%zz"), Presented::Malformed);
+        for path in ["/", "/?", "/?access_token", "/?access_token=", "/?xaccess_token=a", "/access_token=a"] {
+            assert_eq!(look(path), Presented::Nothing, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name_once() {
+        let cookie = || Location::Cookie("s".to_owned());
+        let look = |line: &str| look_in(&[("cookie", line)], cookie());
+        assert_eq!(look("a=1; s=t.t; b=2"), some("t.t"));
+        assert_eq!(look("s=\"t.t\""), some("t.t"));
+        assert_eq!(look("s=a; s=b"), Presented::Several);
+        assert_eq!(look("s=a; s="), Presented::Several);
+        assert_eq!(look("s=a,b"), Presented::Malformed);
+        for line in ["", "s", "s=", "ss=a", "S=a", "as=s=a", ";;;", "=s"] {
+            assert_eq!(look(line), Presented::Nothing, "{line}");
+        }
+        assert_eq!(look_in(&[("cookie", "s=a"), ("Cookie", "s=b")], cookie()), Presented::Several);
+    }
+
+    #[test]
+    fn repeated_authorization_lines_are_refused() {
+        let location = || Location::Header {
+            name: HeaderName::for_test("authorization"),
+            value_prefix: "Bearer ".to_owned(),
+        };
+        for second in ["Bearer b", "Bearer a", "Basic x", ""] {
+            let fields = [("authorization", "Bearer a"), ("Authorization", second)];
+            assert_eq!(look_in(&fields, location()), Presented::Several, "{second}");
+        }
+        assert_eq!(
+            look_in(&[("authorization", "Basic x"), ("authorization", "")], location()),
+            Presented::Nothing
+        );
+    }
+}

@@ -1,0 +1,265 @@
+//! One request through all stages: forward, reply, or wait for keys.
+//!
+//! Takes request heads, replies of key servers and the time; gives decisions and orders to fetch. Holds what lives
+//! longer than a request: the configuration and the key keepers. A request that waits is simply decided again when its
+//! keys have settled, so nothing half-decided is ever kept. Sans-IO: it makes no call and reads no clock.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::authorize::{Authenticated, authorize};
+use crate::config::{Config, KeySource, ProviderId, RemoteJwks, Requirement};
+use crate::credential::{self, Credential};
+use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin};
+use crate::jose::token::{CompactToken, TokenError, UnverifiedToken};
+use crate::json::Json;
+use crate::keys::{KeyKeeper, Keys};
+use crate::rejection::Rejection;
+use crate::request::RequestHead;
+use crate::rewrite::{HeaderEdits, OwnedHeaders};
+use crate::rule;
+use crate::time::UnixTime;
+use crate::verify::{VerifyError, verify};
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// It goes on, with these edits made first.
+    Forward(HeaderEdits),
+    /// It is refused.
+    Refuse(Rejection),
+    /// It waits until the keys of this provider have settled, and is decided again then.
+    Await(ProviderId),
+}
+
+/// What a key server answered.
+#[derive(Clone, Copy, Debug)]
+pub enum FetchReply<'b> {
+    /// A response.
+    Response {
+        /// Its HTTP status.
+        status: u16,
+        /// Its body.
+        body: &'b [u8],
+    },
+    /// One whose body is too large to be copied out of the host.
+    TooLarge {
+        /// The size of the body.
+        bytes: usize,
+    },
+    /// None: refused, reset, timed out or lost.
+    Failure,
+}
+
+/// Why a fetch brought no keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The document is not a usable key set.
+    Jwks(JwksError),
+    /// There was no response.
+    NoResponse,
+    /// A status other than 200. Redirects are not followed.
+    Status(u16),
+}
+
+/// The filter's logic for one configuration.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    owned_headers: OwnedHeaders,
+    /// One for each provider, `None` for those with local keys.
+    keepers: Vec<Option<KeyKeeper>>,
+}
+
+/// Why a request is not forwarded now.
+enum Stop {
+    Reject(Rejection),
+    Await(ProviderId),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Reject(rejection)
+    }
+}
+
+impl Engine {
+    /// An engine without keys for `config`.
+    pub fn new(config: Config) -> Self {
+        let keeper = |keys: &KeySource| match keys {
+            KeySource::Local(_) => None,
+            KeySource::Remote(remote) => Some(KeyKeeper::new(remote.cache_duration, remote.timeout)),
+        };
+        Self {
+            owned_headers: OwnedHeaders::of(&config),
+            keepers: config.providers.iter().map(|provider| keeper(&provider.keys)).collect(),
+            config,
+        }
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The headers that no client may send.
+    pub const fn owned_headers(&self) -> &OwnedHeaders {
+        &self.owned_headers
+    }
+
+    /// Decides about a request at the time `now`.
+    pub fn decide(&mut self, head: &RequestHead, now: UnixTime) -> Decision {
+        match self.evaluate(head, now) {
+            Ok(edits) => Decision::Forward(edits),
+            Err(Stop::Reject(rejection)) => Decision::Refuse(rejection),
+            Err(Stop::Await(provider)) => Decision::Await(provider),
+        }
+    }
+
+    fn evaluate(&mut self, head: &RequestHead, now: UnixTime) -> Result<HeaderEdits, Stop> {
+        let Self { config, owned_headers, keepers } = self;
+        let requirement = rule::select(config, head.target())?;
+        let credential = match requirement {
+            Requirement::None => Ok(None),
+            Requirement::Provider(id) => {
+                credential::find(head, config.providers().filter(|(other, _)| *other == id))
+            }
+            Requirement::AllowMissing | Requirement::AllowMissingOrFailed => {
+                credential::find(head, config.providers())
+            }
+        };
+        let compact = match &credential {
+            Ok(Some(credential)) => Some(CompactToken::decode(&credential.token)),
+            _ => None,
+        };
+        let verification = match (&credential, &compact) {
+            (Err(rejection), _) => Err(rejection.clone()),
+            (Ok(Some(credential)), Some(compact)) => {
+                match authenticate(config, keepers, credential, compact.as_ref().map_err(Clone::clone), now) {
+                    Ok(authenticated) => Ok(authenticated),
+                    Err(Stop::Reject(rejection)) => Err(rejection),
+                    Err(Stop::Await(provider)) => return Err(Stop::Await(provider)),
+                }
+            }
+            _ => Err(Rejection::MissingCredential),
+        };
+        let grant = authorize(requirement, verification)?;
+        Ok(HeaderEdits::for_grant(head, owned_headers, &grant))
+    }
+
+    /// The documents that must be fetched at `now`. Each is under way afterwards, until [`settle`](Self::settle).
+    pub fn fetches(&mut self, now: UnixTime) -> Vec<ProviderId> {
+        let keepers = self.keepers.iter_mut().enumerate();
+        let due = keepers
+            .filter_map(|(index, keeper)| keeper.as_mut()?.next_fetch(now).then_some(ProviderId(index)));
+        due.collect()
+    }
+
+    /// The remote document of a provider.
+    pub fn remote(&self, provider: ProviderId) -> Option<&RemoteJwks> {
+        match &self.config.provider(provider)?.keys {
+            KeySource::Remote(remote) => Some(remote),
+            KeySource::Local(_) => None,
+        }
+    }
+
+    /// How long until [`fetches`](Self::fetches) should be asked again; `None` when nothing is planned.
+    pub fn next_wake(&self, now: UnixTime) -> Option<Duration> {
+        self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min().map(|at| now.until(at))
+    }
+
+    /// Takes in what came of a fetch, after which waiting requests can be decided again.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no new keys, for the log. What was held before is still held.
+    pub fn settle(
+        &mut self,
+        provider: ProviderId,
+        reply: FetchReply<'_>,
+        now: UnixTime,
+    ) -> Result<(), FetchError> {
+        let Some(Some(keeper)) = self.keepers.get_mut(provider.0) else { return Ok(()) };
+        match read_keys(reply) {
+            Ok(keys) => {
+                keeper.fetched(keys, now);
+                Ok(())
+            }
+            Err(error) => {
+                keeper.failed(now);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn read_keys(reply: FetchReply<'_>) -> Result<JwkSet, FetchError> {
+    match reply {
+        FetchReply::Response { status: 200, body } => {
+            JwkSet::parse(body, KeyOrigin::Fetched).map_err(FetchError::Jwks)
+        }
+        FetchReply::Response { status, .. } => Err(FetchError::Status(status)),
+        FetchReply::TooLarge { bytes } => Err(FetchError::Jwks(JwksError::TooLarge { bytes })),
+        FetchReply::Failure => Err(FetchError::NoResponse),
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jwks(error) => write!(f, "{error}"),
+            Self::NoResponse => f.write_str("no response"),
+            Self::Status(status) => write!(f, "status {status}, expected 200"),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+/// The credential as a verified identity of one of the providers that it may belong to.
+fn authenticate<'t>(
+    config: &'t Config,
+    keepers: &mut [Option<KeyKeeper>],
+    credential: &'t Credential,
+    compact: Result<&'t CompactToken<'t>, TokenError>,
+    now: UnixTime,
+) -> Result<Authenticated<'t>, Stop> {
+    let invalid = |error| Stop::Reject(Rejection::InvalidToken(error));
+    let form = |error| invalid(VerifyError::Form(error));
+    let token = compact.map_err(form)?.parse().map_err(form)?;
+    let id =
+        issuing_provider(config, credential, &token).ok_or_else(|| invalid(VerifyError::UnknownIssuer))?;
+    let provider = config.provider(id).ok_or_else(|| invalid(VerifyError::UnknownIssuer))?;
+    let keys = match (&provider.keys, keepers.get_mut(id.0).and_then(Option::as_mut)) {
+        (KeySource::Local(keys), _) => Keys::Ready(keys),
+        (KeySource::Remote(_), Some(keeper)) => keeper.keys(now),
+        (KeySource::Remote(_), None) => Keys::Pending,
+    };
+    let keys = match keys {
+        Keys::Ready(keys) => keys,
+        Keys::Pending => return Err(Stop::Await(id)),
+        Keys::Unavailable { retry_after } => return Err(Rejection::KeysUnavailable { retry_after }.into()),
+    };
+    let identity = verify(token, provider, keys, now).map_err(invalid)?;
+    Ok(Authenticated { identity, provider, place: &credential.place })
+}
+
+/// Which provider a token is held against: the only one in question, else the first whose issuer it names, else the
+/// first that takes any issuer. The token's `iss` is unverified here and decides nothing but whose keys must agree.
+fn issuing_provider(
+    config: &Config,
+    credential: &Credential,
+    token: &UnverifiedToken<'_>,
+) -> Option<ProviderId> {
+    if let [only] = credential.providers.as_slice() {
+        return Some(*only);
+    }
+    let claimed = token.payload.get("iss").and_then(Json::as_str);
+    let first_with = |issuer: Option<&str>| {
+        let mut candidates = credential.providers.iter().copied();
+        candidates
+            .find(|id| config.provider(*id).is_some_and(|provider| provider.issuer.as_deref() == issuer))
+    };
+    claimed.and_then(|claimed| first_with(Some(claimed))).or_else(|| first_with(None))
+}

@@ -1,0 +1,147 @@
+//! The key keeper: when keys are fetched, how long they count, and what a request is told meanwhile.
+//!
+//! Takes events (a request needs keys, time has passed, a fetch ended) with the time as an argument, gives states and
+//! orders to fetch. One keeper per provider with a remote document. It makes no call and reads no clock, so a schedule
+//! can be tested as a script. A fetch is single-flight: however many requests wait, one order is out. Keys that were
+//! good are kept while fetches fail; keys that were never there are "unavailable", which is not the client's fault.
+
+use std::time::Duration;
+
+use crate::jose::jwk::JwkSet;
+use crate::time::UnixTime;
+
+/// How long keys outlive their `cache_duration` while every attempt to refresh them fails.
+pub const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
+const SHORTEST_CACHE_DURATION: Duration = Duration::from_secs(1);
+/// The pause after the first failed fetch; doubled after each further one.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+/// The longest pause between failed fetches.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(64);
+/// How much longer than its timeout a fetch is waited for, should the host lose it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a request can do about the keys it needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'k> {
+    /// Verify with these.
+    Ready(&'k JwkSet),
+    /// Wait: a fetch is on its way, or will be as soon as [`KeyKeeper::next_fetch`] is asked.
+    Pending,
+    /// Give up: the last fetch failed and the next one is not due yet.
+    Unavailable {
+        /// Until the next attempt.
+        retry_after: Duration,
+    },
+}
+
+/// The keys of one provider.
+#[derive(Debug)]
+pub struct KeyKeeper {
+    cache_duration: Duration,
+    timeout: Duration,
+    held: Option<Held>,
+    /// When the fetch that is under way counts as lost.
+    in_flight_until: Option<UnixTime>,
+    failures: u32,
+    /// No fetch before this time.
+    not_before: Option<UnixTime>,
+    /// Whether a request has asked for keys that are not there.
+    is_wanted: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    keys: JwkSet,
+    refresh_at: UnixTime,
+    fresh_until: UnixTime,
+}
+
+impl KeyKeeper {
+    /// A keeper without keys, for a document that is current for `cache_duration` (at least a second, whatever is
+    /// asked for: a key server is not called for every request) and takes at most `timeout` to fetch.
+    pub fn new(cache_duration: Duration, timeout: Duration) -> Self {
+        Self {
+            cache_duration: cache_duration.max(SHORTEST_CACHE_DURATION),
+            timeout,
+            held: None,
+            in_flight_until: None,
+            failures: 0,
+            not_before: None,
+            is_wanted: false,
+        }
+    }
+
+    /// The keys for a request at `now`.
+    pub fn keys(&mut self, now: UnixTime) -> Keys<'_> {
+        self.forget_lost_fetch(now);
+        let is_failing = self.failures > 0;
+        if let Some(held) = &self.held
+            && (now < held.fresh_until || (is_failing && now < held.fresh_until.after(MAX_STALE)))
+        {
+            return Keys::Ready(&held.keys);
+        }
+        self.is_wanted = true;
+        match self.not_before {
+            Some(not_before) if self.in_flight_until.is_none() && now < not_before => {
+                Keys::Unavailable { retry_after: now.until(not_before) }
+            }
+            _ => Keys::Pending,
+        }
+    }
+
+    /// Whether a fetch is due at `now`. After `true` one is under way, until [`fetched`](Self::fetched) or
+    /// [`failed`](Self::failed) is called or the fetch counts as lost.
+    pub fn next_fetch(&mut self, now: UnixTime) -> bool {
+        self.forget_lost_fetch(now);
+        let is_due = self.due_at().is_some_and(|due| due <= now);
+        if is_due {
+            self.in_flight_until = Some(now.after(self.timeout).after(GRACE));
+        }
+        is_due
+    }
+
+    /// When [`next_fetch`](Self::next_fetch) should be asked next, if ever; may lie in the past.
+    pub fn wake_at(&self) -> Option<UnixTime> {
+        self.in_flight_until.or_else(|| self.due_at())
+    }
+
+    /// A fetch brought `keys`.
+    pub fn fetched(&mut self, keys: JwkSet, now: UnixTime) {
+        // Ahead of expiry by a tenth, and by enough for a slow fetch and one more attempt where that fits.
+        let lead = (self.cache_duration / 10).max(self.timeout * 2).min(self.cache_duration / 2);
+        self.held = Some(Held {
+            keys,
+            refresh_at: now.after(self.cache_duration.saturating_sub(lead)),
+            fresh_until: now.after(self.cache_duration),
+        });
+        self.in_flight_until = None;
+        self.failures = 0;
+        self.not_before = None;
+        self.is_wanted = false;
+    }
+
+    /// A fetch brought no usable keys. What is held stays.
+    pub fn failed(&mut self, now: UnixTime) {
+        let back_off = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(16)).min(LONGEST_BACK_OFF);
+        self.in_flight_until = None;
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now.after(back_off));
+    }
+
+    /// When a fetch is due, if none is under way: the refresh of held keys, or at once when keys are wanted, but not
+    /// during a back-off.
+    fn due_at(&self) -> Option<UnixTime> {
+        let wanted_at = self.is_wanted.then_some(UnixTime::from_secs(0));
+        let due = wanted_at.or_else(|| self.held.as_ref().map(|held| held.refresh_at));
+        match self.in_flight_until {
+            Some(_) => None,
+            None => due.map(|due| self.not_before.map_or(due, |not_before| due.max(not_before))),
+        }
+    }
+
+    fn forget_lost_fetch(&mut self, now: UnixTime) {
+        if self.in_flight_until.is_some_and(|lost_at| lost_at <= now) {
+            self.failed(now);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Every refusal, in one place: status, challenge, body, metric label and log text.
+//!
+//! Takes the reason a stage gives, gives the local reply. The only home of status codes. Until a signature has been
+//! verified every reason inside the token gives one uniform answer, so that a forger learns nothing; the precise
+//! reason goes to the log alone. Nothing of the request is ever reflected.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::verify::VerifyError;
+
+/// Why a request is not let through.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The path can be read in ways that fall under different rules.
+    AmbiguousPath,
+    /// The host did not do what the filter needed, such as removing a header.
+    HostFailure {
+        /// The host call and its status, for the log.
+        detail: String,
+    },
+    /// The credential is not a verified one.
+    InvalidToken(VerifyError),
+    /// No usable keys are held and none could be fetched.
+    KeysUnavailable {
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
+    /// The credential is not of the form its place asks for, such as `Bearer` without a token.
+    MalformedCredential,
+    /// The rule needs a credential and the request has none.
+    MissingCredential,
+    /// More than one credential (RFC 6750 section 2).
+    MultipleCredentials,
+    /// No rule matches and the configuration says `"default": "deny"`.
+    NoRule,
+    /// Too many requests wait for keys already.
+    Overloaded,
+}
+
+/// A response that the gateway gives in place of the upstream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The header fields.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, `text/plain`; never empty, since some hosts put a page of their own in place of an empty one.
+    pub body: &'static str,
+    /// A short name of the reason for access logs, `edge_authn_` and the rejection's label.
+    pub details: String,
+}
+
+/// How a refusal looks from outside.
+struct Answer {
+    label: &'static str,
+    status: u16,
+    error: Option<&'static str>,
+    description: &'static str,
+}
+
+impl Rejection {
+    /// The name of this refusal in metrics and access logs.
+    pub fn label(&self) -> &'static str {
+        self.answer().label
+    }
+
+    /// The HTTP status of this refusal.
+    pub fn status(&self) -> u16 {
+        self.answer().status
+    }
+
+    /// The response to give; `realm` is that of the challenge (RFC 9110 section 11.5) and holds no quote or backslash.
+    pub fn reply(&self, realm: &str) -> Reply {
+        let Answer { label, status, error, description } = self.answer();
+        let mut headers =
+            vec![("content-type", "text/plain".to_owned()), ("cache-control", "no-store".to_owned())];
+        if let Some(challenge) = challenge(status, realm, error, description) {
+            headers.push(("www-authenticate", challenge));
+        }
+        if status == 503 {
+            headers.push(("retry-after", self.retry_after().to_string()));
+        }
+        Reply { status, headers, body: description, details: format!("edge_authn_{label}") }
+    }
+
+    /// Whole seconds until it makes sense to ask again, at least one.
+    fn retry_after(&self) -> u64 {
+        match self {
+            Self::KeysUnavailable { retry_after } => {
+                retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0)).max(1)
+            }
+            _ => 1,
+        }
+    }
+
+    // One row per refusal; the README's table of refusals is held equal to these by a test.
+    fn answer(&self) -> Answer {
+        let row = |label, status, error, description| Answer { label, status, error, description };
+        let invalid_request = Some("invalid_request");
+        let invalid_token = Some("invalid_token");
+        match self {
+            Self::AmbiguousPath => row("ambiguous_path", 400, None, "The request path is ambiguous"),
+            Self::HostFailure { .. } => {
+                row("host_failure", 500, None, "The gateway could not process the request")
+            }
+            Self::InvalidToken(VerifyError::Audience) => {
+                row("audience", 401, invalid_token, "The access token is not meant for this service")
+            }
+            Self::InvalidToken(VerifyError::Expired) => {
+                row("expired", 401, invalid_token, "The access token expired")
+            }
+            Self::InvalidToken(VerifyError::Issuer) => {
+                row("issuer", 401, invalid_token, "The access token is from another issuer")
+            }
+            Self::InvalidToken(VerifyError::MissingExpiration) => {
+                row("no_expiration", 401, invalid_token, "The access token has no expiration time")
+            }
+            Self::InvalidToken(VerifyError::NotYetValid) => {
+                row("not_yet_valid", 401, invalid_token, "The access token is not valid yet")
+            }
+            Self::InvalidToken(
+                VerifyError::Form(_) | VerifyError::Signature(_) | VerifyError::UnknownIssuer,
+            ) => row("invalid_token", 401, invalid_token, "The access token is not valid"),
+            Self::KeysUnavailable { .. } => {
+                row("keys_unavailable", 503, None, "The keys to verify the access token are not available")
+            }
+            // The same answer as for a token that does not verify: the form of a credential is nobody's business.
+            Self::MalformedCredential => {
+                row("malformed_credential", 401, invalid_token, "The access token is not valid")
+            }
+            Self::MissingCredential => row("missing_credential", 401, None, "Authentication is required"),
+            Self::MultipleCredentials => {
+                row("multiple_credentials", 400, invalid_request, "More than one access token was sent")
+            }
+            Self::NoRule => row("no_rule", 403, None, "Access is denied"),
+            Self::Overloaded => {
+                row("overloaded", 503, None, "Too many requests are waiting to be authenticated")
+            }
+        }
+    }
+}
+
+/// The text for the log: precise, but without any part of the request.
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())?;
+        match self {
+            Self::HostFailure { detail } => write!(f, ": {detail}"),
+            Self::InvalidToken(error) => write!(f, ": {error}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The challenge of RFC 6750 section 3: with an error only when a credential was presented.
+fn challenge(status: u16, realm: &str, error: Option<&str>, description: &str) -> Option<String> {
+    match error {
+        Some(error) => {
+            Some(format!("Bearer realm=\"{realm}\", error=\"{error}\", error_description=\"{description}\""))
+        }
+        None if status == 401 => Some(format!("Bearer realm=\"{realm}\"")),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::jwk::SignatureError;
+    use crate::jose::token::TokenError;
+
+    fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
+        reply.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn a_missing_credential_is_challenged_without_an_error() {
+        let reply = Rejection::MissingCredential.reply("api");
+        assert_eq!(reply.status, 401);
+        assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"api\""));
+        assert_eq!(header(&reply, "cache-control"), Some("no-store"));
+    }
+
+    #[test]
+    fn everything_before_the_signature_has_one_uniform_answer() {
+        let replies = [
+            VerifyError::Form(TokenError::Segments),
+            VerifyError::Form(TokenError::Algorithm),
+            VerifyError::Signature(SignatureError::NoKey),
+            VerifyError::Signature(SignatureError::Mismatch),
+            VerifyError::UnknownIssuer,
+        ]
+        .map(|error| Rejection::InvalidToken(error).reply("api"));
+        assert!(replies.iter().all(|reply| *reply == replies[0]));
+        let malformed = Rejection::MalformedCredential.reply("api");
+        assert_eq!((malformed.status, malformed.headers, malformed.body), {
+            let first = replies[0].clone();
+            (first.status, first.headers, first.body)
+        });
+    }
+
+    #[test]
+    fn unavailable_keys_are_a_503_that_says_when_to_come_back() {
+        for (delay, expected) in [(0, "1"), (1, "1"), (1500, "2"), (30_000, "30")] {
+            let reply = Rejection::KeysUnavailable { retry_after: Duration::from_millis(delay) }.reply("api");
+            assert_eq!((reply.status, header(&reply, "retry-after")), (503, Some(expected)));
+            assert_eq!(header(&reply, "www-authenticate"), None);
+        }
+    }
+}

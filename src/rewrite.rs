@@ -1,0 +1,272 @@
+//! Grant -> header edits: removals first, then what was verified.
+//!
+//! Takes the request head and a [`Grant`], gives the edits that every forwarded request goes through. Every header that
+//! the configuration can ever write is removed first, whoever sent it and in whatever spelling a backend could fold
+//! together with it; only then are verified values set. Deliberately has no way to add to a header that is there.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use crate::authorize::{Authenticated, Grant};
+use crate::config::{Config, HeaderName, Provider, fold};
+use crate::credential::{Place, cookie_pairs, is_named, query_pairs};
+use crate::json::{Json, Object};
+use crate::request::{RequestHead, split_target};
+use crate::verify::VerifiedIdentity;
+
+/// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were
+/// missing: half a value could be somebody else's.
+pub const MAX_VALUE_BYTES: usize = 8 * 1024;
+
+/// What is done to the head of a request before it goes on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HeaderEdits(Vec<HeaderEdit>);
+
+/// One edit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HeaderEdit {
+    /// Every line of this name goes.
+    Remove {
+        /// The name, spelt as in the request.
+        name: Vec<u8>,
+    },
+    /// One line of this name with this value, in place of all there are.
+    Replace {
+        /// The name.
+        name: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+    },
+}
+
+/// The headers that the configuration can ever write, folded as backends may fold them.
+#[derive(Debug, Default)]
+pub struct OwnedHeaders(BTreeSet<Vec<u8>>);
+
+impl OwnedHeaders {
+    /// Those of every provider, whichever a request is for.
+    pub fn of(config: &Config) -> Self {
+        Self(config.providers.iter().flat_map(Provider::output_headers).map(HeaderName::folded).collect())
+    }
+
+    /// The names among `names` that a client must not send, each spelling once.
+    pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> BTreeSet<&'n [u8]> {
+        if self.0.is_empty() {
+            return BTreeSet::new();
+        }
+        names.filter(|name| !name.starts_with(b":") && self.0.contains(&fold(name))).collect()
+    }
+}
+
+impl HeaderEdits {
+    /// The edits for a request that was granted.
+    pub fn for_grant(head: &RequestHead, owned: &OwnedHeaders, grant: &Grant<'_>) -> Self {
+        let forged = owned.forged(head.names());
+        let mut edits = Self(forged.into_iter().map(HeaderEdit::remove).collect());
+        if let Some(Authenticated { identity, provider, place }) = grant.authenticated() {
+            if !provider.forward {
+                edits.0.extend(without_credential(head, place));
+            }
+            edits.0.extend(identity_headers(identity, provider));
+        }
+        edits
+    }
+
+    /// The edits in the order in which they must be made.
+    pub fn iter(&self) -> impl Iterator<Item = &HeaderEdit> {
+        self.0.iter()
+    }
+}
+
+impl HeaderEdit {
+    fn remove(name: &[u8]) -> Self {
+        Self::Remove { name: name.to_vec() }
+    }
+
+    fn replace(name: &str, value: impl Into<Vec<u8>>) -> Self {
+        Self::Replace { name: name.as_bytes().to_vec(), value: value.into() }
+    }
+}
+
+/// Takes the credential out of the request and leaves the rest of the place it was in byte for byte.
+fn without_credential(head: &RequestHead, place: &Place) -> Option<HeaderEdit> {
+    match place {
+        Place::Header(name) => Some(HeaderEdit::remove(name.as_str().as_bytes())),
+        Place::Query(parameter) => {
+            let (path, query) = split_target(head.target());
+            let query = query?;
+            let kept: Vec<&[u8]> = query
+                .split(|byte| *byte == b'&')
+                .filter(|pair| !query_pairs(pair).any(|(name, _)| is_named(name, parameter)))
+                .collect();
+            let mut target = path.to_vec();
+            if !kept.is_empty() {
+                target.push(b'?');
+                target.extend(kept.join(&b'&'));
+            }
+            Some(HeaderEdit::replace(":path", target))
+        }
+        Place::Cookie(cookie) => {
+            let is_other = |pair: &&[u8]| !cookie_pairs(pair).any(|(name, _)| name == cookie.as_bytes());
+            let lines = head.values("cookie");
+            let kept: Vec<&[u8]> =
+                lines.flat_map(|line| line.split(|byte| *byte == b';').filter(is_other)).collect();
+            let kept = kept.join(&b';');
+            let kept = kept.trim_ascii_start();
+            Some(if kept.is_empty() {
+                HeaderEdit::remove(b"cookie")
+            } else {
+                HeaderEdit::replace("cookie", kept)
+            })
+        }
+    }
+}
+
+fn identity_headers(identity: &VerifiedIdentity<'_>, provider: &Provider) -> Vec<HeaderEdit> {
+    let mut headers: Vec<(&HeaderName, Vec<String>)> = Vec::new();
+    for mapping in &provider.claim_to_headers {
+        let Some(claim) = claim_at(identity.claims(), &mapping.path) else { continue };
+        match headers.iter_mut().find(|(name, _)| **name == mapping.header) {
+            Some((_, items)) => items.extend(list_items(claim)),
+            None => headers.push((&mapping.header, list_items(claim))),
+        }
+    }
+    let mut edits: Vec<_> = headers
+        .into_iter()
+        .map(|(name, items)| (name, items.join(",")))
+        .filter(|(_, value)| !value.is_empty() && value.len() <= MAX_VALUE_BYTES)
+        .map(|(name, value)| HeaderEdit::replace(name.as_str(), value))
+        .collect();
+    if let Some(name) = &provider.forward_payload_header {
+        // Bounded by the token's own bound.
+        edits.push(HeaderEdit::replace(name.as_str(), identity.payload_segment()));
+    }
+    edits
+}
+
+fn claim_at<'j>(claims: &'j Object<'_>, path: &[String]) -> Option<&'j Json<'j>> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
+}
+
+/// A claim as the items of a header value: one for a scalar or an object, one each for the members of an array.
+fn list_items(claim: &Json<'_>) -> Vec<String> {
+    match claim {
+        Json::Array(items) => items.iter().map(|item| encode(&plain_text(item), b"%,")).collect(),
+        Json::Null => Vec::new(),
+        _ => vec![encode(&plain_text(claim), b"%")],
+    }
+}
+
+fn plain_text(value: &Json<'_>) -> String {
+    match value {
+        Json::String(string) => string.to_string(),
+        Json::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// Printable ASCII as it is; every other byte, those in `special`, and a space at either end as `%XX`. The result is a
+/// field value on every server (RFC 9110 section 5.5), and `%`-decoding gives back exactly what was signed.
+fn encode(text: &str, special: &[u8]) -> String {
+    let last = text.len().saturating_sub(1);
+    let mut encoded = String::with_capacity(text.len());
+    for (position, byte) in text.bytes().enumerate() {
+        let is_inner_space = byte == b' ' && position != 0 && position != last;
+        if (byte.is_ascii_graphic() && !special.contains(&byte)) || is_inner_space {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::percent_decode;
+    use proptest::prelude::*;
+
+    fn value(claim: &str) -> String {
+        list_items(&Json::parse(claim.as_bytes()).unwrap()).join(",")
+    }
+
+    #[test]
+    fn claims_become_readable_values() {
+        for (claim, expected) in [
+            (r#""alice""#, "alice"),
+            ("12345678901234567890123", "12345678901234567890123"),
+            ("-5", "-5"),
+            ("1.50", "1.50"),
+            ("true", "true"),
+            (r#"["admin","dev"]"#, "admin,dev"),
+            (r#"["a,b","c"]"#, "a%2Cb,c"),
+            (r#"[1,true,{"a": [1, 2]}]"#, r#"1,true,{"a":[1%2C2]}"#),
+            (r#"{"a": 1, "b": "é"}"#, r#"{"a":1,"b":"%C3%A9"}"#),
+            (r#""a, b""#, "a, b"),
+            ("null", ""),
+            ("[]", ""),
+            (r#""""#, ""),
+        ] {
+            assert_eq!(value(claim), expected, "{claim}");
+        }
+    }
+
+    #[test]
+    fn no_claim_can_put_a_control_byte_or_another_header_into_the_request() {
+        assert_eq!(value(r#""a\r\nx-admin: 1\u0000\u007f\t""#), "a%0D%0Ax-admin: 1%00%7F%09");
+        assert_eq!(value(r#""100%""#), "100%25");
+        assert_eq!(value(r#"" admin ""#), "%20admin%20");
+        assert_eq!(value("\"\u{85}\u{2028}\""), "%C2%85%E2%80%A8");
+    }
+
+    proptest! {
+        #[test]
+        fn every_string_is_a_field_value_and_decodes_to_itself(text: String) {
+            let encoded = encode(&text, b"%");
+            prop_assert!(encoded.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+            prop_assert_eq!(encoded.trim(), &encoded);
+            prop_assert_eq!(percent_decode(encoded.as_bytes()).unwrap(), text.as_bytes());
+        }
+
+        #[test]
+        fn a_list_can_be_taken_apart_again(items in prop::collection::vec(".+", 1..5)) {
+            let array = Json::Array(items.iter().map(|item| Json::String(item.as_str().into())).collect());
+            let joined = list_items(&array).join(",");
+            let back: Vec<_> = joined.split(',').map(|item| percent_decode(item.as_bytes()).unwrap()).collect();
+            prop_assert_eq!(back, items.iter().map(|item| item.as_bytes().to_vec()).collect::<Vec<_>>());
+        }
+    }
+
+    fn head(fields: &[(&str, &str)]) -> RequestHead {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        RequestHead::new(fields.iter().map(|(name, value)| (bytes(name), bytes(value))).collect())
+    }
+
+    #[test]
+    fn only_the_credential_leaves_its_place() {
+        let cookie = |line| without_credential(&head(&[("cookie", line)]), &Place::Cookie("s".to_owned()));
+        let replaced = |value: &str| Some(HeaderEdit::replace("cookie", value));
+        assert_eq!(cookie("a=1; s=t; b=\"2\""), replaced("a=1; b=\"2\""));
+        assert_eq!(cookie("s=t; b=2"), replaced("b=2"));
+        assert_eq!(cookie("ss=1;s=t;  as=3"), replaced("ss=1;  as=3"));
+        assert_eq!(cookie("s=t"), Some(HeaderEdit::remove(b"cookie")));
+
+        let query = |path| without_credential(&head(&[(":path", path)]), &Place::Query("t".to_owned()));
+        let replaced = |value: &str| Some(HeaderEdit::replace(":path", value));
+        assert_eq!(query("/a?x=%2F&t=s&&y"), replaced("/a?x=%2F&&y"));
+        assert_eq!(query("/a?%74=s"), replaced("/a"));
+    }
+
+    #[test]
+    fn every_spelling_of_an_owned_header_is_forged() {
+        let owned = OwnedHeaders(BTreeSet::from([fold(b"x-user-id")]));
+        let names =
+            [&b"x-user-id"[..], b"X-User-Id", b"x_user_id", b"X-User_ID", b"x.user.id", b"x-user", b":path"];
+        let forged = owned.forged(names.into_iter());
+        assert_eq!(forged.len(), 5, "{forged:?}");
+        assert!(!forged.contains(&b"x-user"[..]));
+    }
+}

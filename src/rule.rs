@@ -1,0 +1,131 @@
+//! Request -> rule.
+//!
+//! Takes the request target, gives what must be proven before it may pass. A path that different backends read
+//! differently is held against the rules once for each reading: a reading never relaxes what another one demands.
+//! Deliberately looks at the path alone.
+
+use crate::config::{Config, NoRule, PathMatch, Requirement, Rule};
+use crate::path::RequestPath;
+use crate::rejection::Rejection;
+
+/// What the rules ask of a request with this target.
+///
+/// # Errors
+///
+/// [`Rejection::NoRule`] when nothing matches and the configuration denies that, [`Rejection::AmbiguousPath`] when the
+/// path can be read in ways for which no single rule speaks.
+pub fn select(config: &Config, target: &[u8]) -> Result<Requirement, Rejection> {
+    match RequestPath::of(target) {
+        RequestPath::Plain(path) => match config.rules.iter().find(|rule| rule.matches(&path)) {
+            Some(rule) => Ok(rule.requirement),
+            None => when_no_rule_matches(config),
+        },
+        RequestPath::Ambiguous { readings } => for_every_reading(config, &readings),
+    }
+}
+
+/// The one strict rule that speaks for an ambiguous path. Rules that relax authentication are passed over.
+fn for_every_reading(config: &Config, readings: &[String]) -> Result<Requirement, Rejection> {
+    let strict = || config.rules.iter().filter(|rule| !rule.relaxes_authentication());
+    let mut requirements = readings
+        .iter()
+        .filter_map(|reading| strict().find(|rule| rule.matches(reading)))
+        .map(|rule| rule.requirement);
+    match requirements.next() {
+        Some(first) if requirements.all(|other| other == first) => Ok(first),
+        Some(_) => Err(Rejection::AmbiguousPath),
+        // With no strict rule in the whole configuration there is nothing to walk around.
+        None if strict().next().is_none() => when_no_rule_matches(config),
+        None => Err(Rejection::AmbiguousPath),
+    }
+}
+
+const fn when_no_rule_matches(config: &Config) -> Result<Requirement, Rejection> {
+    match config.when_no_rule_matches {
+        NoRule::Allow => Ok(Requirement::None),
+        NoRule::Deny => Err(Rejection::NoRule),
+    }
+}
+
+impl Rule {
+    /// Whether the rule is for this path.
+    pub fn matches(&self, path: &str) -> bool {
+        match &self.path {
+            PathMatch::Path(exact) => path == exact,
+            PathMatch::Prefix(prefix) => path.starts_with(prefix),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ProviderId;
+
+    fn config(rules: &str) -> Config {
+        let keys = r#"{"remote_jwks":{"http_uri":{"uri":"https://a/","cluster":"a"}}}"#;
+        let text = format!(r#"{{"providers":{{"a":{keys},"b":{keys}}},"rules":[{rules}]}}"#);
+        Config::parse(text.as_bytes()).unwrap()
+    }
+
+    const PUBLIC: &str = r#"{"match":{"prefix":"/public/"}}"#;
+    const A: &str = r#"{"match":{"prefix":"/"},"requires":{"provider_name":"a"}}"#;
+    const ADMIN_B: &str = r#"{"match":{"prefix":"/admin"},"requires":{"provider_name":"b"}}"#;
+
+    #[test]
+    fn the_first_matching_rule_counts_and_the_query_does_not() {
+        let config = config(&[PUBLIC, ADMIN_B, A].join(","));
+        assert_eq!(select(&config, b"/public/x?y=/admin"), Ok(Requirement::None));
+        assert_eq!(select(&config, b"/admin/x"), Ok(Requirement::Provider(ProviderId(1))));
+        assert_eq!(select(&config, b"/x?z=/public/"), Ok(Requirement::Provider(ProviderId(0))));
+    }
+
+    #[test]
+    fn h2_no_spelling_of_a_protected_path_reaches_an_open_rule() {
+        let config = config(&[PUBLIC, A].join(","));
+        for path in [
+            "/public/../admin",
+            "/public/%2e%2e/admin",
+            "/public/..%2fadmin",
+            "/public/%252e%252e/admin",
+            "/public/..;/admin",
+            "/public\\..\\admin",
+            "/public/..%5cadmin",
+            "//public/x",
+            "/public//x",
+            "/public/;x",
+            "/public/%00",
+            "/public/\u{e9}",
+            "*",
+            "",
+        ] {
+            let selected = select(&config, path.as_bytes());
+            assert_eq!(selected, Ok(Requirement::Provider(ProviderId(0))), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_falls_under_two_strict_rules_is_refused() {
+        let config = config(&[ADMIN_B, A].join(","));
+        for path in ["/x/..%2fadmin", "/x/../admin", "//admin", "/x/..;/admin", "/x/..%252fadmin"] {
+            assert_eq!(select(&config, path.as_bytes()), Err(Rejection::AmbiguousPath), "{path}");
+        }
+        assert_eq!(select(&config, b"/admin//x"), Ok(Requirement::Provider(ProviderId(1))));
+    }
+
+    #[test]
+    fn an_ambiguous_path_outside_every_strict_rule_is_refused_too() {
+        let config = config(&[PUBLIC, ADMIN_B].join(","));
+        assert_eq!(select(&config, b"/public//x"), Err(Rejection::AmbiguousPath));
+        assert_eq!(select(&config, b"/public/x"), Ok(Requirement::None));
+        assert_eq!(select(&config, b"/elsewhere"), Ok(Requirement::None));
+    }
+
+    #[test]
+    fn no_matching_rule_passes_or_is_denied_as_configured() {
+        let mut config = config(ADMIN_B);
+        assert_eq!(select(&config, b"/"), Ok(Requirement::None));
+        config.when_no_rule_matches = NoRule::Deny;
+        assert_eq!(select(&config, b"/"), Err(Rejection::NoRule));
+    }
+}
