@@ -1,0 +1,13 @@
+//! The clock, read once per event.
+//!
+//! From WASI, which every host has; the proxy-wasm clock call does not exist on APISIX.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::time::UnixTime;
+
+/// The time now. A clock before 1970 reads as 1970, where no key is fresh and every `nbf` lies ahead.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub(super) fn now() -> UnixTime {
+    UnixTime::new(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}

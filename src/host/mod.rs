@@ -1,0 +1,34 @@
+//! The only place that talks to a proxy: callbacks in, host calls out.
+//!
+//! Takes what the host hands over, lets [`Engine`](crate::engine::Engine) decide, and does what it says. Holds what the
+//! engine must not know: context ids, call tokens, the clock. Deliberately decides nothing about a request except when
+//! the host fails it, and then against it.
+//!
+//! Header bytes and host statuses come from outside, and a panic takes the VM down with every request in it: the SDK's
+//! calls, which panic on both, are replaced by those in [`calls`].
+
+mod calls;
+mod clock;
+mod gateway;
+mod root;
+mod stream;
+
+use crate::host::calls::LogLevel;
+use crate::host::root::Root;
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// Called once by the host, before everything else.
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
+    // SAFETY: the reactor's constructors, which the host leaves to this function to call once.
+    unsafe { __wasm_call_ctors() };
+    // The trap that follows a panic says nothing of its cause. The message itself is left out: it may quote a request.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        calls::log(LogLevel::Critical, &format!("edge-authn: panic at {place}"));
+    }));
+    proxy_wasm::set_root_context(|context_id| Box::new(Root::new(context_id)));
+}

@@ -1,0 +1,86 @@
+//! The root context: configuration, the timer, and the answers to calls.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::host::calls::{self, BufferType, LogLevel};
+use crate::host::gateway::{Gateway, SharedGateway, answer_waiting};
+use crate::host::stream::Stream;
+
+#[derive(Debug)]
+pub(super) struct Root {
+    gateway: SharedGateway,
+}
+
+impl Root {
+    pub(super) fn new(context_id: u32) -> Self {
+        Self { gateway: Rc::new(RefCell::new(Gateway::new(context_id))) }
+    }
+
+    /// Does what is due, then decides the waiting requests again and sets the timer for what comes next.
+    fn catch_up(&self) {
+        self.gateway.borrow_mut().send_due_fetches();
+        answer_waiting(&self.gateway);
+        if let Err(error) = self.gateway.borrow().set_timer() {
+            calls::log(LogLevel::Error, &format!("edge-authn: {error}"));
+        }
+    }
+}
+
+impl RootContext for Root {
+    /// Reads the configuration. False makes Envoy refuse it, and keep the one it has.
+    fn on_configure(&mut self, size: usize) -> bool {
+        let text = match size {
+            0 => Ok(Vec::new()),
+            _ => calls::buffer(BufferType::PluginConfiguration, size),
+        };
+        let config = match text {
+            Ok(text) => Config::parse(&text).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let config = match config {
+            Ok(config) => config,
+            Err(message) => {
+                calls::log(LogLevel::Error, &format!("edge-authn: configuration refused: {message}"));
+                return false;
+            }
+        };
+        for warning in &config.warnings {
+            calls::log(LogLevel::Warn, &format!("edge-authn: {warning}"));
+        }
+        let mut gateway = self.gateway.borrow_mut();
+        gateway.has_timer = calls::set_tick_period(None).is_ok();
+        gateway.engine = Some(Engine::new(config));
+        true
+    }
+
+    fn on_tick(&mut self) {
+        self.catch_up();
+    }
+
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(context_id, Rc::clone(&self.gateway))))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(
+        &mut self,
+        token: u32,
+        num_headers: usize,
+        body_size: usize,
+        _num_trailers: usize,
+    ) {
+        self.gateway.borrow_mut().take_answer(token, num_headers, body_size);
+        self.catch_up();
+    }
+}
