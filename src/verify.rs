@@ -55,9 +55,9 @@ pub fn verify<'t>(
     keys: &JwkSet,
     now: UnixTime,
 ) -> Result<VerifiedIdentity<'t>, VerifyError> {
-    keys.verify(&token).map_err(VerifyError::Signature)?;
+    keys.verify(&token.header, token.compact).map_err(VerifyError::Signature)?;
     check_claims(&token, provider, now)?;
-    Ok(VerifiedIdentity { claims: token.payload, payload_segment: token.payload_segment })
+    Ok(VerifiedIdentity { claims: token.payload, payload_segment: token.compact.payload_segment() })
 }
 
 fn check_claims(token: &UnverifiedToken<'_>, provider: &Provider, now: UnixTime) -> Result<(), VerifyError> {

@@ -14,7 +14,7 @@ use crate::jose::algorithm::hmac::HmacKey;
 use crate::jose::algorithm::p256::P256Key;
 use crate::jose::algorithm::rsa::RsaKey;
 use crate::jose::algorithm::{Algorithm, KeyError, VerificationKey};
-use crate::jose::token::UnverifiedToken;
+use crate::jose::token::{CompactToken, JoseHeader};
 use crate::json::{Json, JsonError, Object};
 
 /// The largest document that is read, in bytes.
@@ -153,7 +153,7 @@ impl JwkSet {
         self.keys.len()
     }
 
-    /// Looks for the key that made the token's signature.
+    /// Looks for the key that made the token's signature; `header` is that token's.
     ///
     /// A key is tried when its `kid` equals the token's, or when either has none, and when its type, curve and `alg`
     /// allow the token's `alg` (RFC 7515 section 6, RFC 8725 section 3.1).
@@ -161,18 +161,18 @@ impl JwkSet {
     /// # Errors
     ///
     /// See [`SignatureError`].
-    pub fn verify(&self, token: &UnverifiedToken<'_>) -> Result<(), SignatureError> {
-        let algorithm = Algorithm::from_name(&token.algorithm).ok_or(SignatureError::NoKey)?;
+    pub fn verify(&self, header: &JoseHeader, token: &CompactToken<'_>) -> Result<(), SignatureError> {
+        let algorithm = Algorithm::from_name(&header.algorithm).ok_or(SignatureError::NoKey)?;
         let mut candidates = self
             .keys
             .iter()
-            .filter(|jwk| jwk.may_have_signed(token.key_id.as_deref(), algorithm))
+            .filter(|jwk| jwk.may_have_signed(header.key_id.as_deref(), algorithm))
             .take(MAX_CANDIDATES)
             .peekable();
         if candidates.peek().is_none() {
             return Err(SignatureError::NoKey);
         }
-        let made_by = |jwk: &Jwk| jwk.key.verify(algorithm, token.signing_input, token.signature);
+        let made_by = |jwk: &Jwk| jwk.key.verify(algorithm, token.signing_input(), token.signature());
         if candidates.any(made_by) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 }

@@ -34,18 +34,21 @@ pub struct CompactToken<'t> {
 /// A token whose form is right and whose signature is still unknown. Nothing in it may be trusted or reported.
 #[derive(Debug)]
 pub struct UnverifiedToken<'t> {
-    /// What was signed: header and payload as they were sent, with the dot between.
-    pub signing_input: &'t [u8],
-    /// The payload segment as it was sent.
-    pub payload_segment: &'t str,
-    /// The signature.
-    pub signature: &'t [u8],
+    /// The parts it was read from.
+    pub compact: &'t CompactToken<'t>,
+    /// The header.
+    pub header: JoseHeader,
+    /// The payload.
+    pub payload: Object<'t>,
+}
+
+/// What a token's header says about its signature.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JoseHeader {
     /// `alg`, as the token claims it.
     pub algorithm: String,
     /// `kid`, as the token claims it; an empty one is a `kid`, not "none".
     pub key_id: Option<String>,
-    /// The payload.
-    pub payload: Object<'t>,
 }
 
 /// Why a credential is not a token that a key could verify.
@@ -132,12 +135,40 @@ impl<'t> CompactToken<'t> {
         })
     }
 
+    /// What was signed: header and payload as they were sent, with the dot between.
+    pub const fn signing_input(&self) -> &[u8] {
+        self.signing_input.as_bytes()
+    }
+
+    /// The payload segment as it was sent.
+    pub const fn payload_segment(&self) -> &'t str {
+        self.payload_segment
+    }
+
+    /// The signature.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// Reads header and payload.
     ///
     /// # Errors
     ///
-    /// Every other [`TokenError`].
+    /// Those of [`header`](Self::header), and [`TokenError::NotJson`] for the payload.
     pub fn parse(&'t self) -> Result<UnverifiedToken<'t>, TokenError> {
+        let header = self.header()?;
+        let payload =
+            Object::parse(&self.payload).map_err(|error| TokenError::NotJson { part: "payload", error })?;
+        Ok(UnverifiedToken { compact: self, header, payload })
+    }
+
+    /// Reads the header alone.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::NotJson`], [`TokenError::CriticalHeader`], [`TokenError::Type`], [`TokenError::Nested`],
+    /// [`TokenError::Algorithm`], [`TokenError::KeyId`].
+    pub fn header(&self) -> Result<JoseHeader, TokenError> {
         let header =
             Object::parse(&self.header).map_err(|error| TokenError::NotJson { part: "header", error })?;
         for name in ["crit", "b64", "zip"] {
@@ -152,16 +183,7 @@ impl<'t> CompactToken<'t> {
             Some(Json::String(kid)) if kid.len() <= MAX_KID_BYTES => Some(kid.clone().into_owned()),
             Some(_) => return Err(TokenError::KeyId),
         };
-        let payload =
-            Object::parse(&self.payload).map_err(|error| TokenError::NotJson { part: "payload", error })?;
-        Ok(UnverifiedToken {
-            signing_input: self.signing_input.as_bytes(),
-            payload_segment: self.payload_segment,
-            signature: &self.signature,
-            algorithm,
-            key_id,
-            payload,
-        })
+        Ok(JoseHeader { algorithm, key_id })
     }
 }
 
