@@ -53,11 +53,50 @@ pub struct Reply {
 }
 
 /// How a refusal looks from outside.
-struct Answer {
-    label: &'static str,
-    status: u16,
-    error: Option<&'static str>,
-    description: &'static str,
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// Its name in metrics and access logs.
+    pub label: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The error code of the challenge (RFC 6750 section 3.1).
+    pub error: Option<&'static str>,
+    /// The body, and the `error_description` of the challenge.
+    pub description: &'static str,
+}
+
+const INVALID_REQUEST: Option<&str> = Some("invalid_request");
+const INVALID_TOKEN: Option<&str> = Some("invalid_token");
+
+/// Declares the answers and their list, so that none is missing from it.
+macro_rules! answers {
+    ($($name:ident = $label:literal, $status:literal, $error:expr, $description:literal;)*) => {
+        $(const $name: Answer =
+            Answer { label: $label, status: $status, error: $error, description: $description };)*
+
+        impl Answer {
+            /// Every answer there is; the README's table of refusals is held equal to these by a test.
+            pub const ALL: &[Self] = &[$($name),*];
+        }
+    };
+}
+
+answers! {
+    MISSING_CREDENTIAL = "missing_credential", 401, None, "Authentication is required";
+    MALFORMED_CREDENTIAL = "malformed_credential", 401, INVALID_TOKEN, "The access token is not valid";
+    MULTIPLE_CREDENTIALS = "multiple_credentials", 400, INVALID_REQUEST, "More than one access token was sent";
+    NOT_VERIFIED = "invalid_token", 401, INVALID_TOKEN, "The access token is not valid";
+    EXPIRED = "expired", 401, INVALID_TOKEN, "The access token expired";
+    NO_EXPIRATION = "no_expiration", 401, INVALID_TOKEN, "The access token has no expiration time";
+    NOT_YET_VALID = "not_yet_valid", 401, INVALID_TOKEN, "The access token is not valid yet";
+    ISSUER = "issuer", 401, INVALID_TOKEN, "The access token is from another issuer";
+    AUDIENCE = "audience", 401, INVALID_TOKEN, "The access token is not meant for this service";
+    AMBIGUOUS_PATH = "ambiguous_path", 400, None, "The request path is ambiguous";
+    NO_RULE = "no_rule", 403, None, "Access is denied";
+    KEYS_UNAVAILABLE =
+        "keys_unavailable", 503, None, "The keys to verify the access token are not available";
+    OVERLOADED = "overloaded", 503, None, "Too many requests are waiting to be authenticated";
+    HOST_FAILURE = "host_failure", 500, None, "The gateway could not process the request";
 }
 
 impl Rejection {
@@ -73,7 +112,7 @@ impl Rejection {
 
     /// The response to give; `realm` is that of the challenge (RFC 9110 section 11.5) and holds no quote or backslash.
     pub fn reply(&self, realm: &str) -> Reply {
-        let Answer { label, status, error, description } = self.answer();
+        let Answer { label, status, error, description } = *self.answer();
         let mut headers =
             vec![("content-type", "text/plain".to_owned()), ("cache-control", "no-store".to_owned())];
         if let Some(challenge) = challenge(status, realm, error, description) {
@@ -95,49 +134,25 @@ impl Rejection {
         }
     }
 
-    // One row per refusal; the README's table of refusals is held equal to these by a test.
-    fn answer(&self) -> Answer {
-        let row = |label, status, error, description| Answer { label, status, error, description };
-        let invalid_request = Some("invalid_request");
-        let invalid_token = Some("invalid_token");
+    /// How this refusal looks from outside.
+    pub const fn answer(&self) -> &'static Answer {
         match self {
-            Self::AmbiguousPath => row("ambiguous_path", 400, None, "The request path is ambiguous"),
-            Self::HostFailure { .. } => {
-                row("host_failure", 500, None, "The gateway could not process the request")
-            }
-            Self::InvalidToken(VerifyError::Audience) => {
-                row("audience", 401, invalid_token, "The access token is not meant for this service")
-            }
-            Self::InvalidToken(VerifyError::Expired) => {
-                row("expired", 401, invalid_token, "The access token expired")
-            }
-            Self::InvalidToken(VerifyError::Issuer) => {
-                row("issuer", 401, invalid_token, "The access token is from another issuer")
-            }
-            Self::InvalidToken(VerifyError::MissingExpiration) => {
-                row("no_expiration", 401, invalid_token, "The access token has no expiration time")
-            }
-            Self::InvalidToken(VerifyError::NotYetValid) => {
-                row("not_yet_valid", 401, invalid_token, "The access token is not valid yet")
-            }
+            Self::AmbiguousPath => &AMBIGUOUS_PATH,
+            Self::HostFailure { .. } => &HOST_FAILURE,
+            Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
+            Self::InvalidToken(VerifyError::Expired) => &EXPIRED,
+            Self::InvalidToken(VerifyError::Issuer) => &ISSUER,
+            Self::InvalidToken(VerifyError::MissingExpiration) => &NO_EXPIRATION,
+            Self::InvalidToken(VerifyError::NotYetValid) => &NOT_YET_VALID,
             Self::InvalidToken(
                 VerifyError::Form(_) | VerifyError::Signature(_) | VerifyError::UnknownIssuer,
-            ) => row("invalid_token", 401, invalid_token, "The access token is not valid"),
-            Self::KeysUnavailable { .. } => {
-                row("keys_unavailable", 503, None, "The keys to verify the access token are not available")
-            }
-            // The same answer as for a token that does not verify: the form of a credential is nobody's business.
-            Self::MalformedCredential => {
-                row("malformed_credential", 401, invalid_token, "The access token is not valid")
-            }
-            Self::MissingCredential => row("missing_credential", 401, None, "Authentication is required"),
-            Self::MultipleCredentials => {
-                row("multiple_credentials", 400, invalid_request, "More than one access token was sent")
-            }
-            Self::NoRule => row("no_rule", 403, None, "Access is denied"),
-            Self::Overloaded => {
-                row("overloaded", 503, None, "Too many requests are waiting to be authenticated")
-            }
+            ) => &NOT_VERIFIED,
+            Self::KeysUnavailable { .. } => &KEYS_UNAVAILABLE,
+            Self::MalformedCredential => &MALFORMED_CREDENTIAL,
+            Self::MissingCredential => &MISSING_CREDENTIAL,
+            Self::MultipleCredentials => &MULTIPLE_CREDENTIALS,
+            Self::NoRule => &NO_RULE,
+            Self::Overloaded => &OVERLOADED,
         }
     }
 }

@@ -8,9 +8,9 @@ mod run;
 #[test]
 fn every_outside_vector_comes_out_as_it_must() {
     let summary = run::run();
+    let run::Summary { accepted, refused, unsupported, other_policy, .. } = &summary;
     println!(
-        "{} accepted, {} refused, {} unsupported",
-        summary.accepted, summary.refused, summary.unsupported
+        "{accepted} accepted, {refused} refused, {unsupported} unsupported, {other_policy} by another policy"
     );
     assert!(summary.wrong.is_empty(), "{}", summary.wrong.join("\n"));
     assert_eq!(summary.total(), 682, "no case was left out");

@@ -1,0 +1,237 @@
+//! Configurations: what is read, and the one message that a wrong one gets.
+
+use edge_authn::config::{Config, Location, NoRule, PathMatch, Requirement};
+use serde_json::{Value, json};
+
+use crate::support::configuration;
+
+fn error(text: &str) -> String {
+    Config::parse(text.as_bytes()).map(|_| String::new()).unwrap_or_else(|error| error.to_string())
+}
+
+fn error_with(provider: Value) -> String {
+    error(&configuration(provider).to_string())
+}
+
+fn error_with_rule(rule: &Value) -> String {
+    let mut configuration = configuration(json!({}));
+    configuration["rules"] = json!([rule]);
+    error(&configuration.to_string())
+}
+
+#[test]
+fn both_spellings_of_protobuf_json_mean_the_same() {
+    let snake = r#"{"@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        "providers": {"a": {"issuer": "i", "remote_jwks": {"http_uri": {"uri": "https://h/k", "cluster": "c", "timeout": "1.5s"},
+        "cache_duration": "60s"}, "from_headers": [{"name": "X-Token", "value_prefix": "JWT "}], "from_params": ["p"],
+        "from_cookies": ["c"], "clock_skew_seconds": 5, "forward_payload_header": "x-p", "audiences": ["b"],
+        "claim_to_headers": [{"header_name": "x-c", "claim_name": "a.b"}]}},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "a"}}]}"#;
+    let camel = snake
+        .replace("remote_jwks", "remoteJwks")
+        .replace("http_uri", "httpUri")
+        .replace("cache_duration", "cacheDuration")
+        .replace("from_headers", "fromHeaders")
+        .replace("value_prefix", "valuePrefix")
+        .replace("from_params", "fromParams")
+        .replace("from_cookies", "fromCookies")
+        .replace("clock_skew_seconds", "clockSkewSeconds")
+        .replace("forward_payload_header", "forwardPayloadHeader")
+        .replace("claim_to_headers", "claimToHeaders")
+        .replace("header_name", "headerName")
+        .replace("claim_name", "claimName")
+        .replace("provider_name", "providerName");
+    assert_ne!(snake, camel);
+    let read = |text: &str| format!("{:?}", Config::parse(text.as_bytes()).unwrap());
+    assert_eq!(read(snake), read(&camel));
+}
+
+#[test]
+fn what_is_not_written_has_the_value_of_jwt_authn() {
+    let text = r#"{"providers": {"a": {"remote_jwks": {"http_uri": {"uri": "https://h:1/k?x", "cluster": "c"}}, "issuer": "", "audiences": {}}},
+        "rules": [{"match": {"path": "/x"}}]}"#;
+    let config = Config::parse(text.as_bytes()).unwrap();
+    let provider = &config.providers[0];
+    assert_eq!(provider.issuer, None);
+    assert_eq!(provider.clock_skew.as_secs(), 60);
+    assert!(!provider.forward && provider.require_expiration && provider.audiences.is_empty());
+    assert_eq!(provider.locations.len(), 2);
+    assert!(matches!(&provider.locations[1], Location::Query(name) if name == "access_token"));
+    let edge_authn::config::KeySource::Remote(remote) = &provider.keys else { panic!() };
+    assert_eq!((remote.cache_duration.as_secs(), remote.timeout.as_secs()), (600, 5));
+    assert_eq!((remote.authority.as_str(), remote.path.as_str()), ("h:1", "/k?x"));
+    assert_eq!(config.rules[0].path, PathMatch::Path("/x".to_owned()));
+    assert_eq!(config.rules[0].requirement, Requirement::None);
+    assert_eq!(config.when_no_rule_matches, NoRule::Allow);
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+}
+
+#[test]
+fn an_error_names_the_path_what_was_found_and_what_was_expected() {
+    for (found, expected) in [
+        (
+            error("{"),
+            "configuration: found not valid JSON: EOF while parsing an object at line 1 column 1, expected a JSON object",
+        ),
+        (error("[]"), "configuration: found an empty array, expected an object"),
+        (
+            error(r#"{"rules":[],"rules":[]}"#),
+            "configuration: found the member \"rules\" is given twice, expected a JSON object",
+        ),
+        (error_with(json!({ "issuer": 5 })), "providers.acme.issuer: found the number 5, expected a string"),
+        (
+            error_with(json!({ "isuer": "x" })),
+            "providers.acme.isuer: found an unknown field, expected \"issuer\"?",
+        ),
+        (
+            error_with(json!({ "claimToHeader": [] })),
+            "providers.acme.claimToHeader: found an unknown field, expected \"claim_to_headers\"?",
+        ),
+        (
+            error_with(json!({ "subjects": {} })),
+            "providers.acme.subjects: found a field that this version does not support, expected no such field",
+        ),
+        (
+            error_with(json!({ "audiences": ["a", 1] })),
+            "providers.acme.audiences[1]: found the number 1, expected a string",
+        ),
+        (
+            error_with(json!({ "audiences": "a" })),
+            "providers.acme.audiences: found the string \"a\", expected an array",
+        ),
+        (
+            error_with(json!({ "clock_skew_seconds": -1 })),
+            "providers.acme.clock_skew_seconds: found the number -1, expected a whole number between 0 and 4294967295",
+        ),
+        (
+            error_with(json!({ "forward": "yes" })),
+            "providers.acme.forward: found the string \"yes\", expected true or false",
+        ),
+        (
+            error_with(json!({ "forward_payload_header": "content-length" })),
+            "providers.acme.forward_payload_header: found the string \"content-length\", expected a header that does not frame or route the request",
+        ),
+        (
+            error_with(json!({ "claim_to_headers": [{ "header_name": ":path", "claim_name": "sub" }] })),
+            "providers.acme.claim_to_headers[0].header_name: found the string \":path\", expected a header name",
+        ),
+        (
+            error_with(json!({ "claim_to_headers": [{ "header_name": "x" }] })),
+            "providers.acme.claim_to_headers[0]: found nothing, expected the field \"claim_name\"",
+        ),
+        (
+            error_with(json!({ "local_jwks": null })),
+            "providers.acme: found no source of keys, expected \"remote_jwks\" or \"local_jwks\"",
+        ),
+        (
+            error_with(json!({ "local_jwks": { "filename": "/k" } })),
+            "providers.acme.local_jwks.filename: found a field that this version does not support, expected no such field",
+        ),
+        (
+            error_with(json!({ "local_jwks": { "inline_string": "{}" } })),
+            "providers.acme.local_jwks.inline_string: found not a JSON object with a \"keys\" array, expected a JWKS document with at least one usable key",
+        ),
+        (
+            error_with(json!({ "local_jwks": { "inline_string": "{\"keys\":[]}" } })),
+            "providers.acme.local_jwks.inline_string: found the key set is empty, expected a JWKS document with at least one usable key",
+        ),
+        (
+            error_with_rule(&json!({ "match": { "prefix": "/a" }, "requires": { "provider_name": "acne" } })),
+            "rules[0].requires.provider_name: found the string \"acne\", expected the name of a provider: acme",
+        ),
+        (
+            error_with_rule(&json!({ "match": { "prefix": "/a/../b" } })),
+            "rules[0].match.prefix: found the string \"/a/../b\", expected a path in its normal form, such as \"/b\"",
+        ),
+        (
+            error_with_rule(&json!({ "match": { "path": "/a?b" } })),
+            "rules[0].match.path: found the string \"/a?b\", expected a path without a query",
+        ),
+        (
+            error_with_rule(&json!({ "match": {} })),
+            "rules[0].match: found no way to match a path, expected \"prefix\" or \"path\"",
+        ),
+        (
+            error_with_rule(&json!({ "match": { "safe_regex": { "regex": ".*" } } })),
+            "rules[0].match.safe_regex: found a field that this version does not support, expected no such field",
+        ),
+        (
+            error_with_rule(&json!({ "requires": {} })),
+            "rules[0]: found nothing, expected the field \"match\"",
+        ),
+        (
+            error_with_rule(
+                &json!({ "match": { "prefix": "/" }, "requires": { "allow_missing": {}, "provider_name": "acme" } }),
+            ),
+            "rules[0].requires: found more than one requirement, expected one of provider_name, allow_missing, allow_missing_or_failed",
+        ),
+        (
+            error_with_rule(&json!({ "match": { "prefix": "/" }, "requires": { "requires_any": {} } })),
+            "rules[0].requires.requires_any: found a field that this version does not support, expected no such field",
+        ),
+        (
+            error(r#"{"default":"maybe"}"#),
+            "default: found the string \"maybe\", expected \"allow\" or \"deny\"",
+        ),
+        (
+            error(r#"{"realm":"a\"b"}"#),
+            "realm: found the string \"a\\\"b\", expected printable ASCII without quotes and backslashes",
+        ),
+        (
+            error(r#"{"providers":{"a b":{"issuer":1}}}"#),
+            "providers[\"a b\"].issuer: found the number 1, expected a string",
+        ),
+        (
+            error(r#"{"bypassCorsPreflight":true}"#),
+            "bypassCorsPreflight: found a field that this version does not support, expected no such field",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_timeout_is_never_zero_and_a_uri_is_absolute() {
+    let remote = |uri: &str, timeout: &str| {
+        let remote = json!({ "http_uri": { "uri": uri, "cluster": "c", "timeout": timeout } });
+        error_with(json!({ "local_jwks": null, "remote_jwks": remote }))
+    };
+    assert_eq!(
+        remote("https://h/", "0s"),
+        "providers.acme.remote_jwks.http_uri.timeout: found the string \"0s\", expected a duration such as \"5s\" or \"1.5s\", from 0.001s to 3600s"
+    );
+    assert_eq!(
+        remote("h/jwks", "1s"),
+        "providers.acme.remote_jwks.http_uri.uri: found the string \"h/jwks\", expected an absolute URI such as \"https://host/jwks.json\""
+    );
+}
+
+#[test]
+fn a_weak_secret_is_refused_and_no_secret_is_ever_shown() {
+    let weak = crate::tokens::SigningKey::hs256("weak", b"secret-of-24-bytes-only!");
+    let keys = crate::tokens::jwks([&*crate::support::KEY, &weak]);
+    let message = error_with(json!({ "local_jwks": { "inline_string": keys.to_string() } }));
+    assert_eq!(
+        message,
+        "providers.acme.local_jwks.inline_string: found keys[1]: the secret has 24 bytes and needs at least 32, expected a secret at least as long as the hash"
+    );
+    let wrong_type = error_with(json!({ "local_jwks": { "inline_string": [weak.jwk()] } }));
+    assert!(!wrong_type.contains(weak.jwk()["k"].as_str().unwrap()), "{wrong_type}");
+}
+
+#[test]
+fn one_field_in_two_spellings_is_refused() {
+    let message = error_with(json!({ "from_params": ["a"], "fromParams": ["b"] }));
+    assert_eq!(
+        message,
+        "providers.acme.fromParams: found the same field as \"from_params\" a second time, expected one of the two"
+    );
+}
+
+#[test]
+fn probable_mistakes_are_warned_about() {
+    let keys = json!({ "keys": [crate::support::KEY.jwk(), { "kty": "EC", "crv": "P-521" }] }).to_string();
+    let configuration = configuration(json!({ "local_jwks": { "inline_string": keys } }));
+    let config = Config::parse(configuration.to_string().as_bytes()).unwrap();
+    assert_eq!(config.warnings, ["providers.acme.local_jwks: not used: keys[1]: the curve is not supported"]);
+}

@@ -1,0 +1,1 @@
+//! The tables of the README that mirror code are equal to it.

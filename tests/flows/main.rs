@@ -1,0 +1,23 @@
+//! The core without a host: requests, key servers and time as values, flows as sentences.
+#![cfg(not(target_family = "wasm"))]
+// A failed expectation is how a test fails, and tests are no public interface.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod configuration;
+mod documentation;
+mod key_schedule;
+mod peers_holes;
+mod refusals;
+mod rewriting;
+mod support;
+
+#[path = "../../demo/tokens.rs"]
+#[allow(dead_code, reason = "the demo uses more of it")]
+mod tokens;
