@@ -15,12 +15,14 @@ pub(super) struct Fields<'a> {
     node: Node<'a>,
     object: &'a Object<'a>,
     known: Vec<&'static str>,
+    /// Accepted, but nothing to suggest.
+    ignored: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn of(node: Node<'a>) -> Result<Self, ConfigError> {
         match node.value.as_object() {
-            Some(object) => Ok(Self { node, object, known: Vec::new() }),
+            Some(object) => Ok(Self { node, object, known: Vec::new(), ignored: Vec::new() }),
             None => Err(node.expected("an object")),
         }
     }
@@ -57,7 +59,7 @@ impl<'a> Fields<'a> {
 
     /// Accepts a field without looking at it.
     pub(super) fn ignore(&mut self, name: &'static str) {
-        self.known.push(name);
+        self.ignored.push(name);
     }
 
     /// Refuses every member that was neither taken nor ignored. Those in `not_built` get a message of their own.
@@ -68,7 +70,7 @@ impl<'a> Fields<'a> {
             if not_built.iter().any(|known| is(name, known)) {
                 return Err(node.error("a field that this version does not support", "no such field"));
             }
-            if self.known.iter().any(|known| is(name, known)) {
+            if self.known.iter().chain(&self.ignored).any(|known| is(name, known)) {
                 continue;
             }
             let expected = match self.nearest(name) {

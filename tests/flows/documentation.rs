@@ -1,1 +1,68 @@
 //! The tables of the README that mirror code are equal to it.
+
+use edge_authn::config;
+use edge_authn::rejection::Answer;
+use serde_json::{Value, json};
+
+use crate::support::configuration;
+
+const README: &str = include_str!("../../README.md");
+
+/// The cells of the table behind a marker comment, without its head.
+fn table(marker: &str) -> Vec<Vec<String>> {
+    let (_, rest) = README.split_once(&format!("<!-- {marker} -->\n")).expect(marker);
+    let rows = rest.lines().take_while(|line| line.starts_with('|')).skip(2);
+    let cells =
+        |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
+    rows.map(cells).collect()
+}
+
+fn first_column(marker: &str) -> Vec<String> {
+    table(marker).into_iter().map(|row| row[0].clone()).collect()
+}
+
+#[test]
+fn the_tables_of_fields_name_every_field_that_is_read() {
+    assert_eq!(first_column("fields: top level"), config::fields().0);
+    assert_eq!(first_column("fields: provider"), config::provider_fields().0);
+    assert_eq!(first_column("fields: rule"), config::rule_fields().0);
+}
+
+#[test]
+fn the_fields_that_are_read_are_those_that_are_listed() {
+    let error = |provider| error(&configuration(provider));
+    let known = error(json!({ "nothing-of-the-kind": 1 }));
+    let listed = config::provider_fields().0.join(", ");
+    assert!(known.ends_with(&format!("expected one of {listed}")), "{known}");
+    for refused in config::provider_fields().1 {
+        assert!(error(json!({ *refused: 1 })).contains("does not support"), "{refused}");
+    }
+    let top = |name: &str| {
+        let mut configuration = configuration(json!({}));
+        configuration[name] = json!(1);
+        self::error(&configuration)
+    };
+    let listed = config::fields().0.join(", ");
+    assert!(top("nothing-of-the-kind").ends_with(&format!("expected one of {listed}")));
+    for refused in config::fields().1 {
+        assert!(top(refused).contains("does not support"), "{refused}");
+    }
+}
+
+fn error(configuration: &Value) -> String {
+    config::Config::parse(configuration.to_string().as_bytes())
+        .expect_err("a wrong configuration")
+        .to_string()
+}
+
+#[test]
+fn the_table_of_refusals_is_what_is_answered() {
+    let rows: Vec<_> = table("refusals").into_iter().map(|row| row[..4].to_vec()).collect();
+    let answers = Answer::ALL.iter().map(|answer| {
+        let Answer { label, status, error, description } = answer;
+        [label, status.to_string().as_str(), error.unwrap_or_default(), description]
+            .map(str::to_owned)
+            .to_vec()
+    });
+    assert_eq!(rows, answers.collect::<Vec<_>>());
+}
