@@ -4,307 +4,101 @@
 //! meaning), acts on the effective context and answers a status. Queues and gRPC are defined, since
 //! a module that imports them must load, and answer `Unimplemented`.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::{FuncType, Linker, Val, ValType};
 
 use super::abi::{BufferType, Fault, Level, MapType, Status, answer};
 use super::header_map::HeaderMap;
 use super::http_call::{Call, CallId};
-use super::memory::Guest;
+use super::memory::{Guest, Place, Span};
 use super::state::{Effect, State, Tick};
 use super::stream::{Access, LocalReply};
 
-type Context<'a> = Caller<'a, State>;
 type Done = Result<(), Fault>;
 
+/// Name, parameters (`i` is an `i32`, `I` an `i64`) and function; each answers an `i32`, a status.
+type Import = (&'static str, &'static str, fn(Guest<'_>, Args<'_>) -> Done);
+
+#[rustfmt::skip]
+const IMPORTS: [Import; 37] = [
+    ("proxy_log", "iii", log),
+    ("proxy_get_log_level", "i", get_log_level),
+    ("proxy_get_current_time_nanoseconds", "i", get_current_time),
+    ("proxy_set_tick_period_milliseconds", "i", set_tick_period),
+    ("proxy_get_buffer_bytes", "iiiii", get_buffer),
+    ("proxy_set_buffer_bytes", "iiiii", set_buffer),
+    ("proxy_get_property", "iiii", get_property),
+    ("proxy_set_property", "iiii", set_property),
+    ("proxy_call_foreign_function", "iiiiii", call_foreign),
+    ("proxy_get_header_map_pairs", "iii", get_pairs),
+    ("proxy_set_header_map_pairs", "iii", set_pairs),
+    ("proxy_get_header_map_value", "iiiii", get_value),
+    ("proxy_remove_header_map_value", "iii", remove_value),
+    ("proxy_replace_header_map_value", "iiiii", |guest, args| set_value(guest, args, HeaderMap::replace)),
+    ("proxy_add_header_map_value", "iiiii", |guest, args| set_value(guest, args, HeaderMap::add)),
+    ("proxy_set_effective_context", "i", set_effective_context),
+    ("proxy_continue_stream", "i", continue_stream),
+    ("proxy_close_stream", "i", close_stream),
+    ("proxy_done", "", done),
+    ("proxy_send_local_response", "iiiiiiii", send_local_response),
+    ("proxy_http_call", "iiiiiiiiii", http_call),
+    ("proxy_get_status", "iii", get_status),
+    ("proxy_get_shared_data", "iiiii", get_shared_data),
+    ("proxy_set_shared_data", "iiiii", set_shared_data),
+    ("proxy_define_metric", "iiii", define_metric),
+    ("proxy_increment_metric", "iI", increment_metric),
+    ("proxy_record_metric", "iI", record_metric),
+    ("proxy_get_metric", "ii", get_metric),
+    ("proxy_register_shared_queue", "iii", unimplemented),
+    ("proxy_resolve_shared_queue", "iiiii", unimplemented),
+    ("proxy_dequeue_shared_queue", "iii", unimplemented),
+    ("proxy_enqueue_shared_queue", "iii", unimplemented),
+    ("proxy_grpc_call", "iiiiiiiiiiii", unimplemented),
+    ("proxy_grpc_stream", "iiiiiiiii", unimplemented),
+    ("proxy_grpc_send", "iiii", unimplemented),
+    ("proxy_grpc_cancel", "i", unimplemented),
+    ("proxy_grpc_close", "i", unimplemented),
+];
+
 pub fn define(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    define_process(linker)?;
-    define_headers(linker)?;
-    define_streams(linker)?;
-    define_sharing(linker)?;
-    define_unimplemented(linker)
-}
-
-fn define_process(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_log",
-        |c: Context<'_>, level: u32, text: u32, size: u32| {
-            answer(log(Guest(c), level, (text, size)))
-        },
-    )?;
-    linker.func_wrap("env", "proxy_get_log_level", |c: Context<'_>, at: u32| {
-        let mut guest = Guest(c);
-        let level = guest.state().log_level;
-        answer(guest.write_u32(at, level).map_err(Fault::from))
-    })?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_current_time_nanoseconds",
-        |c: Context<'_>, at: u32| {
-            let mut guest = Guest(c);
-            let now = guest.state().now_ns;
-            answer(guest.write_u64(at, now).map_err(Fault::from))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_tick_period_milliseconds",
-        |c: Context<'_>, ms: u32| answer(set_tick_period(Guest(c), ms)),
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_buffer_bytes",
-        |c: Context<'_>, buffer: u32, start: u32, max: u32, at: u32, size_at: u32| {
-            answer(get_buffer(Guest(c), buffer, start, max, (at, size_at)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_buffer_bytes",
-        |_: Context<'_>, buffer: u32, _: u32, _: u32, _: u32, _: u32| {
-            let refusal = BufferType::from_abi(buffer)
-                .err()
-                .unwrap_or(Status::NotFound);
-            answer(Err(refusal.into()))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_property",
-        |c: Context<'_>, path: u32, size: u32, at: u32, size_at: u32| {
-            answer(get_property(Guest(c), (path, size), (at, size_at)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_property",
-        |c: Context<'_>, path: u32, path_size: u32, value: u32, size: u32| {
-            answer(set_property(Guest(c), (path, path_size), (value, size)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_call_foreign_function",
-        |c: Context<'_>, name: u32, name_size: u32, args: u32, size: u32, at: u32, size_at: u32| {
-            answer(call_foreign(
-                Guest(c),
-                (name, name_size),
-                (args, size),
-                (at, size_at),
-            ))
-        },
-    )?;
-    Ok(())
-}
-
-fn define_headers(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_pairs",
-        |c: Context<'_>, map: u32, at: u32, size_at: u32| {
-            answer(get_pairs(Guest(c), map, (at, size_at)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_header_map_pairs",
-        |c: Context<'_>, map: u32, pairs: u32, size: u32| {
-            answer(set_pairs(Guest(c), map, (pairs, size)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_value",
-        |c: Context<'_>, map: u32, name: u32, size: u32, at: u32, size_at: u32| {
-            answer(get_value(Guest(c), map, (name, size), (at, size_at)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_remove_header_map_value",
-        |c: Context<'_>, map: u32, name: u32, size: u32| {
-            answer(edit(Guest(c), map, (name, size), None, |map, name, _| {
-                map.remove(name)
-            }))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_replace_header_map_value",
-        |c: Context<'_>, map: u32, name: u32, name_size: u32, value: u32, size: u32| {
-            answer(edit(
-                Guest(c),
-                map,
-                (name, name_size),
-                Some((value, size)),
-                HeaderMap::replace,
-            ))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_add_header_map_value",
-        |c: Context<'_>, map: u32, name: u32, name_size: u32, value: u32, size: u32| {
-            answer(edit(
-                Guest(c),
-                map,
-                (name, name_size),
-                Some((value, size)),
-                HeaderMap::add,
-            ))
-        },
-    )?;
-    Ok(())
-}
-
-fn define_streams(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_set_effective_context",
-        |c: Context<'_>, id: u32| answer(set_effective_context(Guest(c), id)),
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_continue_stream",
-        |c: Context<'_>, kind: u32| answer(continue_stream(Guest(c), kind)),
-    )?;
-    linker.func_wrap("env", "proxy_close_stream", |c: Context<'_>, kind: u32| {
-        answer(close_stream(Guest(c), kind))
-    })?;
-    linker.func_wrap("env", "proxy_done", |c: Context<'_>| answer(done(Guest(c))))?;
-    linker.func_wrap(
-        "env",
-        "proxy_send_local_response",
-        |c: Context<'_>,
-         status: u32,
-         details: u32,
-         details_size: u32,
-         body: u32,
-         body_size: u32,
-         headers: u32,
-         headers_size: u32,
-         grpc_status: i32| {
-            let parts = [
-                (details, details_size),
-                (body, body_size),
-                (headers, headers_size),
-            ];
-            answer(send_local_response(Guest(c), status, parts, grpc_status))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_http_call",
-        |c: Context<'_>,
-         upstream: u32,
-         upstream_size: u32,
-         headers: u32,
-         headers_size: u32,
-         body: u32,
-         body_size: u32,
-         trailers: u32,
-         trailers_size: u32,
-         timeout: u32,
-         token_at: u32| {
-            let maps = [(headers, headers_size), (trailers, trailers_size)];
-            let texts = [(upstream, upstream_size), (body, body_size)];
-            answer(http_call(Guest(c), texts, maps, timeout, token_at))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_status",
-        |c: Context<'_>, code_at: u32, at: u32, size_at: u32| {
-            let mut guest = Guest(c);
-            let (code, message) = guest.state().call_status;
-            let written = guest.write_u32(code_at, code).map_err(Fault::from);
-            answer(written.and_then(|()| guest.give(message.as_bytes(), at, size_at)))
-        },
-    )?;
-    Ok(())
-}
-
-fn define_sharing(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_shared_data",
-        |c: Context<'_>, key: u32, size: u32, at: u32, size_at: u32, cas_at: u32| {
-            answer(get_shared_data(
-                Guest(c),
-                (key, size),
-                (at, size_at),
-                cas_at,
-            ))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_shared_data",
-        |c: Context<'_>, key: u32, key_size: u32, value: u32, size: u32, cas: u32| {
-            answer(set_shared_data(
-                Guest(c),
-                (key, key_size),
-                (value, size),
-                cas,
-            ))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_define_metric",
-        |c: Context<'_>, kind: u32, name: u32, size: u32, id_at: u32| {
-            answer(define_metric(Guest(c), kind, (name, size), id_at))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_increment_metric",
-        |c: Context<'_>, id: u32, by: i64| {
-            answer(with_metrics(Guest(c), |state| {
-                state.metrics.increment(id, by)
-            }))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_record_metric",
-        |c: Context<'_>, id: u32, value: u64| {
-            answer(with_metrics(Guest(c), |state| {
-                state.metrics.record(id, value)
-            }))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_metric",
-        |c: Context<'_>, id: u32, at: u32| {
-            let mut guest = Guest(c);
-            let value = require(guest.state().profile.metrics)
-                .and_then(|()| guest.state().metrics.get(id))
-                .and_then(|value| guest.write_u64(at, value));
-            answer(value.map_err(Fault::from))
-        },
-    )?;
-    Ok(())
-}
-
-fn define_unimplemented(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    /// Name and number of parameters; all are `i32`, all answer a status.
-    const UNIMPLEMENTED: [(&str, usize); 9] = [
-        ("proxy_register_shared_queue", 3),
-        ("proxy_resolve_shared_queue", 5),
-        ("proxy_dequeue_shared_queue", 3),
-        ("proxy_enqueue_shared_queue", 3),
-        ("proxy_grpc_call", 12),
-        ("proxy_grpc_stream", 9),
-        ("proxy_grpc_send", 4),
-        ("proxy_grpc_cancel", 1),
-        ("proxy_grpc_close", 1),
-    ];
-    for (name, params) in UNIMPLEMENTED {
-        super::wasi::define_constant(linker, "env", name, params, Status::Unimplemented as i32)?;
+    for (name, params, function) in IMPORTS {
+        let params = params
+            .chars()
+            .map(|c| if c == 'I' { ValType::I64 } else { ValType::I32 });
+        let ty = FuncType::new(linker.engine(), params, [ValType::I32]);
+        linker.func_new("env", name, ty, move |caller, arguments, results| {
+            let status = answer(function(Guest(caller), Args(arguments.iter())))?;
+            results[0] = Val::I32(status as i32);
+            Ok(())
+        })?;
     }
     Ok(())
+}
+
+/// The arguments of one call, taken in their order. The linker has checked number and types.
+struct Args<'a>(std::slice::Iter<'a, Val>);
+
+impl Args<'_> {
+    fn int(&mut self) -> u32 {
+        self.0.next().map_or(0, Val::unwrap_i32) as u32
+    }
+
+    fn long(&mut self) -> i64 {
+        self.0.next().map_or(0, Val::unwrap_i64)
+    }
+
+    fn span(&mut self) -> Span {
+        Span {
+            pointer: self.int(),
+            size: self.int(),
+        }
+    }
+
+    fn place(&mut self) -> Place {
+        Place {
+            pointer_at: self.int(),
+            size_at: self.int(),
+        }
+    }
 }
 
 fn require(capability: bool) -> Result<(), Status> {
@@ -315,14 +109,30 @@ fn require(capability: bool) -> Result<(), Status> {
     }
 }
 
-fn log(mut guest: Guest<'_>, level: u32, text: (u32, u32)) -> Done {
-    let text = guest.read(text.0, text.1)?;
+fn unimplemented(_: Guest<'_>, _: Args<'_>) -> Done {
+    Err(Status::Unimplemented.into())
+}
+
+fn log(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let level = args.int();
+    let text = guest.read(args.span())?;
     let level = Level::from_abi(level)?;
     guest.state().log(level, &text);
     Ok(())
 }
 
-fn set_tick_period(mut guest: Guest<'_>, milliseconds: u32) -> Done {
+fn get_log_level(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let level = guest.state().log_level;
+    Ok(guest.write_u32(args.int(), level)?)
+}
+
+fn get_current_time(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let now = guest.state().now_ns;
+    Ok(guest.write_u64(args.int(), now)?)
+}
+
+fn set_tick_period(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let milliseconds = args.int();
     let state = guest.state();
     require(state.profile.ticks)?;
     let root = state.root_of(state.effective());
@@ -333,7 +143,8 @@ fn set_tick_period(mut guest: Guest<'_>, milliseconds: u32) -> Done {
     Ok(())
 }
 
-fn get_buffer(mut guest: Guest<'_>, buffer: u32, start: u32, max: u32, at: (u32, u32)) -> Done {
+fn get_buffer(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let (buffer, start, max) = (args.int(), args.int() as usize, args.int() as usize);
     let state = guest.state();
     let bytes = match BufferType::from_abi(buffer)? {
         BufferType::CallResponseBody => state.call_response().map(|response| &response.body),
@@ -342,26 +153,31 @@ fn get_buffer(mut guest: Guest<'_>, buffer: u32, start: u32, max: u32, at: (u32,
         BufferType::Absent => None,
     };
     let bytes = bytes.ok_or(Status::NotFound)?;
-    let start = bytes.len().min(start as usize);
-    let end = bytes.len().min(start.saturating_add(max as usize));
+    let start = bytes.len().min(start);
+    let end = bytes.len().min(start.saturating_add(max));
     let part = bytes[start..end].to_vec();
-    guest.give(&part, at.0, at.1)
+    guest.give(&part, args.place())
 }
 
-fn get_property(mut guest: Guest<'_>, path: (u32, u32), at: (u32, u32)) -> Done {
-    let path = guest.read(path.0, path.1)?;
+fn set_buffer(_: Guest<'_>, mut args: Args<'_>) -> Done {
+    BufferType::from_abi(args.int())?;
+    Err(Status::NotFound.into())
+}
+
+fn get_property(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let path = guest.read(args.span())?;
     let value = guest
         .state()
         .properties
         .get(&path)
         .cloned()
         .ok_or(Status::NotFound)?;
-    guest.give(&value, at.0, at.1)
+    guest.give(&value, args.place())
 }
 
-fn set_property(mut guest: Guest<'_>, path: (u32, u32), value: (u32, u32)) -> Done {
-    let path = guest.read(path.0, path.1)?;
-    let value = guest.read(value.0, value.1)?;
+fn set_property(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let path = guest.read(args.span())?;
+    let value = guest.read(args.span())?;
     let state = guest.state();
     let context = state.effective();
     if !state.streams.contains_key(&context) {
@@ -371,61 +187,62 @@ fn set_property(mut guest: Guest<'_>, path: (u32, u32), value: (u32, u32)) -> Do
     Ok(())
 }
 
-fn call_foreign(
-    mut guest: Guest<'_>,
-    name: (u32, u32),
-    arguments: (u32, u32),
-    at: (u32, u32),
-) -> Done {
-    let name = guest.read(name.0, name.1)?;
-    let arguments = guest.read(arguments.0, arguments.1)?;
+fn call_foreign(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let name = guest.read(args.span())?;
+    let arguments = guest.read(args.span())?;
     let state = guest.state();
     require(state.profile.foreign_functions)?;
     let name = String::from_utf8(name).map_err(|_| Status::NotFound)?;
     let function = state.foreign.get_mut(&name).ok_or(Status::NotFound)?;
     let result = function(&arguments)?;
-    guest.give(&result, at.0, at.1)
+    guest.give(&result, args.place())
 }
 
-fn get_pairs(mut guest: Guest<'_>, map: u32, at: (u32, u32)) -> Done {
-    let map = MapType::from_abi(map)?;
+/// As on Envoy, a map that is absent is an empty one here and a `BadArgument` everywhere else.
+fn get_pairs(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let map = MapType::from_abi(args.int())?;
     let pairs = guest
         .state()
         .map(map)
         .map(HeaderMap::serialize)
         .unwrap_or_default();
-    guest.give(&pairs, at.0, at.1)
+    guest.give(&pairs, args.place())
 }
 
-fn set_pairs(mut guest: Guest<'_>, map: u32, pairs: (u32, u32)) -> Done {
-    let map = MapType::from_abi(map)?;
-    let pairs = read_map(&mut guest, pairs)?;
+fn set_pairs(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let map = MapType::from_abi(args.int())?;
+    let pairs = read_map(&mut guest, args.span())?;
+    *guest.state().map_mut(map).ok_or(Status::BadArgument)? = pairs;
+    Ok(())
+}
+
+fn get_value(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let map = MapType::from_abi(args.int())?;
+    let name = guest.read(args.span())?;
+    let map = guest.state().map(map).ok_or(Status::BadArgument)?;
+    let value = map.get(name).ok_or(Status::NotFound)?.to_vec();
+    guest.give(&value, args.place())
+}
+
+fn remove_value(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let map = MapType::from_abi(args.int())?;
+    let name = guest.read(args.span())?;
     guest
         .state()
         .map_mut(map)
         .ok_or(Status::BadArgument)?
-        .clone_from(&pairs);
+        .remove(&name);
     Ok(())
 }
 
-fn get_value(mut guest: Guest<'_>, map: u32, name: (u32, u32), at: (u32, u32)) -> Done {
-    let map = MapType::from_abi(map)?;
-    let name = guest.read(name.0, name.1)?;
-    let map = guest.state().map(map).ok_or(Status::BadArgument)?;
-    let value = map.get(name).ok_or(Status::NotFound)?.to_vec();
-    guest.give(&value, at.0, at.1)
-}
-
-fn edit(
+fn set_value(
     mut guest: Guest<'_>,
-    map: u32,
-    name: (u32, u32),
-    value: Option<(u32, u32)>,
-    edit: impl FnOnce(&mut HeaderMap, &[u8], &[u8]),
+    mut args: Args<'_>,
+    edit: fn(&mut HeaderMap, &[u8], &[u8]),
 ) -> Done {
-    let map = MapType::from_abi(map)?;
-    let name = guest.read(name.0, name.1)?;
-    let value = value.map_or(Ok(Vec::new()), |value| guest.read(value.0, value.1))?;
+    let map = MapType::from_abi(args.int())?;
+    let name = guest.read(args.span())?;
+    let value = guest.read(args.span())?;
     forbid_line_breaks(guest.state(), &name, &value);
     edit(
         guest.state().map_mut(map).ok_or(Status::BadArgument)?,
@@ -436,8 +253,8 @@ fn edit(
 }
 
 /// A map that the guest serialised. Envoy takes a malformed one for an empty one.
-fn read_map(guest: &mut Guest<'_>, pairs: (u32, u32)) -> Result<HeaderMap, Fault> {
-    let bytes = guest.read(pairs.0, pairs.1)?;
+fn read_map(guest: &mut Guest<'_>, pairs: Span) -> Result<HeaderMap, Fault> {
+    let bytes = guest.read(pairs)?;
     let state = guest.state();
     let map = HeaderMap::parse(&bytes).unwrap_or_else(|problem| {
         state.misuse.push(format!("a header map that {problem}"));
@@ -463,7 +280,8 @@ fn forbid_line_breaks(state: &mut State, name: &[u8], value: &[u8]) {
     }
 }
 
-fn set_effective_context(mut guest: Guest<'_>, id: u32) -> Done {
+fn set_effective_context(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let id = args.int();
     let state = guest.state();
     if !state.knows(id) {
         return Err(Status::BadArgument.into());
@@ -472,10 +290,11 @@ fn set_effective_context(mut guest: Guest<'_>, id: u32) -> Done {
     Ok(())
 }
 
-fn continue_stream(mut guest: Guest<'_>, kind: u32) -> Done {
+/// The request headers are out of the guest's reach from here on, not only when the call returns.
+fn continue_stream(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let state = guest.state();
     let context = state.effective();
-    match kind {
+    match args.int() {
         0 => {
             state.effects.push(Effect::Resume { context });
             if let Some(stream) = state.streams.get_mut(&context) {
@@ -488,8 +307,8 @@ fn continue_stream(mut guest: Guest<'_>, kind: u32) -> Done {
     }
 }
 
-fn close_stream(mut guest: Guest<'_>, kind: u32) -> Done {
-    if kind > 3 {
+fn close_stream(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    if args.int() > 3 {
         return Err(Status::BadArgument.into());
     }
     let context = guest.state().effective();
@@ -497,7 +316,7 @@ fn close_stream(mut guest: Guest<'_>, kind: u32) -> Done {
     Ok(())
 }
 
-fn done(mut guest: Guest<'_>) -> Done {
+fn done(mut guest: Guest<'_>, _: Args<'_>) -> Done {
     let state = guest.state();
     let root = state.effective();
     if !state.roots.get(&root).is_some_and(|root| root.draining) {
@@ -507,15 +326,12 @@ fn done(mut guest: Guest<'_>) -> Done {
     Ok(())
 }
 
-fn send_local_response(
-    mut guest: Guest<'_>,
-    status: u32,
-    [details, body, headers]: [(u32, u32); 3],
-    grpc_status: i32,
-) -> Done {
-    let details = guest.read(details.0, details.1)?;
-    let body = guest.read(body.0, body.1)?;
-    let headers = read_map(&mut guest, headers)?;
+fn send_local_response(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let status = args.int();
+    let details = guest.read(args.span())?;
+    let body = guest.read(args.span())?;
+    let headers = read_map(&mut guest, args.span())?;
+    let grpc_status = args.int() as i32;
     let state = guest.state();
     let reply = LocalReply {
         status,
@@ -530,17 +346,12 @@ fn send_local_response(
     Ok(())
 }
 
-fn http_call(
-    mut guest: Guest<'_>,
-    [upstream, body]: [(u32, u32); 2],
-    [headers, trailers]: [(u32, u32); 2],
-    timeout_ms: u32,
-    token_at: u32,
-) -> Done {
-    let cluster = guest.read(upstream.0, upstream.1)?;
-    let body = guest.read(body.0, body.1)?;
-    let headers = read_map(&mut guest, headers)?;
-    let trailers = read_map(&mut guest, trailers)?;
+fn http_call(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let cluster = guest.read(args.span())?;
+    let headers = read_map(&mut guest, args.span())?;
+    let body = guest.read(args.span())?;
+    let trailers = read_map(&mut guest, args.span())?;
+    let (timeout_ms, token_at) = (args.int(), args.int());
     guest.write_u32(token_at, 0)?;
     let state = guest.state();
     let asked_by = state.effective();
@@ -550,7 +361,7 @@ fn http_call(
     } else {
         asked_by
     };
-    let deadline = state.now_ns + u64::from(timeout_ms) * 1_000_000;
+    let deadline_ns = state.now_ns + u64::from(timeout_ms) * 1_000_000;
     let id = state.calls.dispatch(Call {
         id: CallId(0),
         cluster: String::from_utf8_lossy(&cluster).into_owned(),
@@ -560,43 +371,60 @@ fn http_call(
         timeout_ms,
         asked_by,
         owner,
-        deadline_ns: (timeout_ms != 0).then_some(deadline),
+        deadline_ns: (timeout_ms != 0).then_some(deadline_ns),
     })?;
     Ok(guest.write_u32(token_at, id.0)?)
 }
 
-fn get_shared_data(mut guest: Guest<'_>, key: (u32, u32), at: (u32, u32), cas_at: u32) -> Done {
-    let key = guest.read(key.0, key.1)?;
+fn get_status(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let (code, message) = guest.state().call_status;
+    guest.write_u32(args.int(), code)?;
+    guest.give(message.as_bytes(), args.place())
+}
+
+fn get_shared_data(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let key = guest.read(args.span())?;
     let state = guest.state();
     require(state.profile.shared_data)?;
     let (value, cas) = state.shared.get(&key).ok_or(Status::NotFound)?;
-    guest.give(&value, at.0, at.1)?;
-    Ok(guest.write_u32(cas_at, cas)?)
+    guest.give(&value, args.place())?;
+    Ok(guest.write_u32(args.int(), cas)?)
 }
 
-fn set_shared_data(mut guest: Guest<'_>, key: (u32, u32), value: (u32, u32), cas: u32) -> Done {
-    let key = guest.read(key.0, key.1)?;
-    let value = guest.read(value.0, value.1)?;
+fn set_shared_data(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let key = guest.read(args.span())?;
+    let value = guest.read(args.span())?;
     let state = guest.state();
     require(state.profile.shared_data)?;
-    Ok(state.shared.set(&key, &value, cas)?)
+    Ok(state.shared.set(&key, &value, args.int())?)
 }
 
-fn define_metric(mut guest: Guest<'_>, kind: u32, name: (u32, u32), id_at: u32) -> Done {
-    let name = guest.read(name.0, name.1)?;
+fn define_metric(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let kind = args.int();
+    let name = guest.read(args.span())?;
     let state = guest.state();
     require(state.profile.metrics)?;
     let id = state
         .metrics
         .define(kind, String::from_utf8_lossy(&name).into_owned())?;
-    Ok(guest.write_u32(id_at, id)?)
+    Ok(guest.write_u32(args.int(), id)?)
 }
 
-fn with_metrics(
-    mut guest: Guest<'_>,
-    change: impl FnOnce(&mut State) -> Result<(), Status>,
-) -> Done {
+fn increment_metric(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let state = guest.state();
     require(state.profile.metrics)?;
-    Ok(change(state)?)
+    Ok(state.metrics.increment(args.int(), args.long())?)
+}
+
+fn record_metric(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let state = guest.state();
+    require(state.profile.metrics)?;
+    Ok(state.metrics.record(args.int(), args.long() as u64)?)
+}
+
+fn get_metric(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
+    let state = guest.state();
+    require(state.profile.metrics)?;
+    let value = state.metrics.get(args.int())?;
+    Ok(guest.write_u64(args.int(), value)?)
 }

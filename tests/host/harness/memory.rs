@@ -9,6 +9,20 @@ use wasmtime::{Caller, Extern, Memory};
 use super::abi::{Fault, Status};
 use super::state::State;
 
+/// Where the guest keeps bytes that it hands over.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub pointer: u32,
+    pub size: u32,
+}
+
+/// Where the guest wants to be told the pointer and the size of what it is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub pointer_at: u32,
+    pub size_at: u32,
+}
+
 /// A guest in the middle of a host call.
 pub struct Guest<'a>(pub Caller<'a, State>);
 
@@ -17,8 +31,8 @@ impl Guest<'_> {
         self.0.data_mut()
     }
 
-    pub fn read(&mut self, pointer: u32, size: u32) -> Result<Vec<u8>, Status> {
-        let range = range(pointer, size as usize)?;
+    pub fn read(&mut self, span: Span) -> Result<Vec<u8>, Status> {
+        let range = range(span.pointer, span.size as usize)?;
         let memory = self.memory()?;
         let bytes = memory
             .data(&self.0)
@@ -46,14 +60,14 @@ impl Guest<'_> {
     }
 
     /// Copies `bytes` into fresh guest memory and tells the guest where; nothing is a null pointer.
-    pub fn give(&mut self, bytes: &[u8], pointer_at: u32, size_at: u32) -> Result<(), Fault> {
+    pub fn give(&mut self, bytes: &[u8], place: Place) -> Result<(), Fault> {
         let mut pointer = 0;
         if !bytes.is_empty() {
             pointer = self.allocate(bytes.len() as u32)?;
             self.write(pointer, bytes)?;
         }
-        self.write_u32(pointer_at, pointer)?;
-        self.write_u32(size_at, bytes.len() as u32)?;
+        self.write_u32(place.pointer_at, pointer)?;
+        self.write_u32(place.size_at, bytes.len() as u32)?;
         Ok(())
     }
 

@@ -4,13 +4,22 @@
 //! output that becomes log lines, and an exit that is a trap. Whatever else a module imports from
 //! WASI answers `ENOSYS`. There are no files, arguments or sockets.
 
-use wasmtime::{Caller, FuncType, Linker, Module, Val, ValType, bail};
+use wasmtime::{Caller, Linker, Module, Val, bail};
 
 use super::abi::{Level, Status};
-use super::memory::Guest;
+use super::memory::{Guest, Span};
 use super::state::State;
 
 const WASI: &str = "wasi_snapshot_preview1";
+
+const DEFINED: [&str; 6] = [
+    "environ_sizes_get",
+    "environ_get",
+    "fd_write",
+    "clock_time_get",
+    "random_get",
+    "proc_exit",
+];
 
 const SUCCESS: u32 = 0;
 const BADF: u32 = 8;
@@ -66,48 +75,14 @@ pub fn define(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<(
         bail!("the guest called proc_exit({code})")
     })?;
     for import in module.imports().filter(|import| import.module() == WASI) {
-        let defined = [
-            "environ_sizes_get",
-            "environ_get",
-            "fd_write",
-            "clock_time_get",
-        ];
-        let name = import.name();
-        if defined.contains(&name) || ["random_get", "proc_exit"].contains(&name) {
-            continue;
-        }
-        if let Some(ty) = import.ty().func() {
-            define_answer(linker, WASI, name, ty.clone(), ENOSYS)?;
+        let known = DEFINED.contains(&import.name());
+        if let (false, Some(ty)) = (known, import.ty().func()) {
+            linker.func_new(WASI, import.name(), ty.clone(), |_, _, results| {
+                results.fill(Val::I32(ENOSYS));
+                Ok(())
+            })?;
         }
     }
-    Ok(())
-}
-
-/// Defines a function of `params` times `i32` that answers `constant` and does nothing.
-pub fn define_constant(
-    linker: &mut Linker<State>,
-    module: &str,
-    name: &str,
-    params: usize,
-    constant: i32,
-) -> wasmtime::Result<()> {
-    let ty = FuncType::new(linker.engine(), vec![ValType::I32; params], [ValType::I32]);
-    define_answer(linker, module, name, ty, constant)
-}
-
-fn define_answer(
-    linker: &mut Linker<State>,
-    module: &str,
-    name: &str,
-    ty: FuncType,
-    constant: i32,
-) -> wasmtime::Result<()> {
-    linker.func_new(module, name, ty, move |_, _, results| {
-        if let Some(result) = results.first_mut() {
-            *result = Val::I32(constant);
-        }
-        Ok(())
-    })?;
     Ok(())
 }
 
@@ -135,11 +110,17 @@ fn fd_write(mut guest: Guest<'_>, fd: u32, slices: u32, count: u32, written_at: 
 }
 
 fn gather(guest: &mut Guest<'_>, slices: u32, count: u32) -> Result<Vec<u8>, Status> {
-    let table = guest.read(slices, count.saturating_mul(8))?;
+    let table = guest.read(Span {
+        pointer: slices,
+        size: count.saturating_mul(8),
+    })?;
     let mut text = Vec::new();
     for slice in table.chunks_exact(8) {
         let number = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| slice[at + byte]));
-        text.extend(guest.read(number(0), number(4))?);
+        text.extend(guest.read(Span {
+            pointer: number(0),
+            size: number(4),
+        })?);
     }
     Ok(text)
 }
