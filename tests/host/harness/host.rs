@@ -8,22 +8,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use wasmtime::{Instance, Linker, Store, StoreLimitsBuilder, WasmParams, WasmResults};
+use wasmtime::{WasmParams, WasmResults};
 
 use super::abi::Status;
 use super::header_map::HeaderMap;
 use super::http_call::{Call, CallId, CallResponse};
-use super::program::{Import, Program};
+use super::program::Program;
 use super::shared_data::SharedData;
 use super::state::{Effect, Root, State};
 use super::stream::{Access, LocalReply, Outcome, Stream};
-use super::{LoadError, Log, Profile, Refused, env, wasi};
+use super::vm::Vm;
+use super::{LoadError, Log, Profile, Refused};
 
 /// 2025-01-01T00:00:00Z: where the virtual clock starts unless told otherwise.
 const START: Duration = Duration::from_secs(1_735_689_600);
-
-/// Envoy's limit on the memory of one VM.
-const MEMORY_LIMIT: usize = 1 << 30;
 
 /// A plugin in the VM: its root context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,14 +33,12 @@ pub struct StreamId(pub u32);
 
 /// One VM of one worker, and the world around it.
 pub struct Host {
-    store: Store<State>,
-    instance: Instance,
+    vm: Vm,
     program: Program,
     last_context: u32,
     /// The plugin that requests go to: the one that started last.
     newest: Option<RootId>,
     closed: BTreeMap<StreamId, Outcome>,
-    trap: Option<String>,
 }
 
 impl Host {
@@ -59,46 +55,28 @@ impl Host {
     /// The same module in another VM of the same process: another worker. It sees the same shared
     /// data, and its clock stands where this one's does.
     pub fn beside(&self) -> Result<Self, LoadError> {
-        let state = self.store.data();
+        let state = self.vm.state();
         let mut other = Self::sharing(&self.program, state.profile, state.shared.clone())?;
-        other.store.data_mut().now_ns = state.now_ns;
+        other.vm.state_mut().now_ns = state.now_ns;
         Ok(other)
     }
 
     fn sharing(program: &Program, profile: Profile, shared: SharedData) -> Result<Self, LoadError> {
-        let limits = StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build();
         let now_ns = START.as_nanos() as u64;
         let state = State {
             profile,
             shared,
-            limits,
             now_ns,
             ..State::default()
         };
-        let mut store = Store::new(program.0.engine(), state);
-        store.limiter(|state| &mut state.limits);
-
-        let mut linker = Linker::new(program.0.engine());
-        let trapped = |error: wasmtime::Error| LoadError::Trapped(format!("{error:?}"));
-        env::define(&mut linker).map_err(trapped)?;
-        wasi::define(&mut linker, &program.0).map_err(trapped)?;
-        let unknown = unknown_imports(program, &linker, &mut store);
-        if !unknown.is_empty() {
-            return Err(LoadError::UnknownImports(unknown));
-        }
-        let instance = linker
-            .instantiate(&mut store, &program.0)
-            .map_err(trapped)?;
         let mut host = Self {
-            store,
-            instance,
+            vm: Vm::instantiate(program, state)?,
             program: program.clone(),
             last_context: 0,
             newest: None,
             closed: BTreeMap::new(),
-            trap: None,
         };
-        match host.enter::<_, ()>(0, "_initialize", ()) {
+        match host.vm.enter::<_, ()>(0, "_initialize", ()) {
             Ok(_) => Ok(host),
             Err(trap) => Err(LoadError::Trapped(host.explain(&trap))),
         }
@@ -108,28 +86,28 @@ impl Host {
 
     /// Sets the virtual clock. Ticks and timeouts that are already running keep their times.
     pub fn set_time(&mut self, since_epoch: Duration) {
-        self.store.data_mut().now_ns = since_epoch.as_nanos() as u64;
+        self.vm.state_mut().now_ns = since_epoch.as_nanos() as u64;
     }
 
     /// The virtual time, since the epoch.
     pub fn now(&self) -> Duration {
-        Duration::from_nanos(self.store.data().now_ns)
+        Duration::from_nanos(self.vm.state().now_ns)
     }
 
     /// Makes `name` a cluster that calls can be dispatched to.
     pub fn cluster(&mut self, name: &str) {
-        self.store.data_mut().calls.add_cluster(name, false);
+        self.vm.state_mut().calls.add_cluster(name, false);
     }
 
     /// Makes `name` a cluster that refuses each call at once: `InternalFailure` and no callback.
     pub fn failing_cluster(&mut self, name: &str) {
-        self.store.data_mut().calls.add_cluster(name, true);
+        self.vm.state_mut().calls.add_cluster(name, true);
     }
 
     /// Sets what `proxy_get_property` answers for `path`; any other path is `NotFound`.
     pub fn property(&mut self, path: &[&str], value: impl Into<Vec<u8>>) {
         let path = path.join("\0").into_bytes();
-        self.store.data_mut().properties.insert(path, value.into());
+        self.vm.state_mut().properties.insert(path, value.into());
     }
 
     /// Registers a foreign function; any other name is `NotFound`.
@@ -138,14 +116,14 @@ impl Host {
         name: &str,
         function: impl FnMut(&[u8]) -> Result<Vec<u8>, Status> + 'static,
     ) {
-        self.store
-            .data_mut()
+        self.vm
+            .state_mut()
             .foreign
             .insert(name.to_owned(), Box::new(function));
     }
 
     pub fn vm_configuration(&mut self, configuration: impl Into<Vec<u8>>) {
-        self.store.data_mut().vm_configuration = configuration.into();
+        self.vm.state_mut().vm_configuration = configuration.into();
     }
 
     // Plugins.
@@ -153,11 +131,11 @@ impl Host {
     /// Starts a plugin; later requests go to it. More than one may live in the VM.
     pub fn start(&mut self, configuration: &str) -> Result<RootId, Refused> {
         let before = self.logs().len();
-        let state = self.store.data_mut();
+        let state = self.vm.state_mut();
         let vm_size = state.vm_configuration.len() as u32;
         state.plugin_configuration = Some(configuration.as_bytes().to_vec());
         let id = self.next_context();
-        self.store.data_mut().roots.insert(id, Root::default());
+        self.vm.state_mut().roots.insert(id, Root::default());
         self.call::<_, ()>(id, "proxy_on_context_create", (id, 0));
 
         let steps = [
@@ -167,14 +145,14 @@ impl Host {
         for (by, size) in steps {
             if self.call::<_, u32>(id, by, (id, size)) == Some(0) {
                 self.forget_root(id);
-                self.store.data_mut().plugin_configuration = None;
+                self.vm.state_mut().plugin_configuration = None;
                 return Err(Refused {
                     by,
                     logs: self.logs()[before..].to_vec(),
                 });
             }
         }
-        self.store.data_mut().plugin_configuration = None;
+        self.vm.state_mut().plugin_configuration = None;
         self.newest = Some(RootId(id));
         Ok(RootId(id))
     }
@@ -189,7 +167,7 @@ impl Host {
 
     /// Takes a plugin away: `proxy_on_done`, `proxy_on_delete`, once its last stream has ended.
     pub fn retire(&mut self, root: RootId) {
-        let state = self.store.data_mut();
+        let state = self.vm.state_mut();
         let known = state.roots.get_mut(&root.0);
         known
             .unwrap_or_else(|| panic!("{root:?} is not in this VM"))
@@ -201,7 +179,7 @@ impl Host {
     }
 
     fn end_root_without_streams(&mut self, id: u32) {
-        let state = self.store.data();
+        let state = self.vm.state();
         let retired = state
             .roots
             .get(&id)
@@ -209,7 +187,7 @@ impl Host {
         if !retired || state.streams.values().any(|stream| stream.root == id) {
             return;
         }
-        if let Some(root) = self.store.data_mut().roots.get_mut(&id) {
+        if let Some(root) = self.vm.state_mut().roots.get_mut(&id) {
             root.draining = true;
         }
         if self.call::<_, u32>(id, "proxy_on_done", id) != Some(0) {
@@ -218,14 +196,14 @@ impl Host {
     }
 
     fn delete_root(&mut self, id: u32) {
-        if self.store.data().roots.contains_key(&id) {
+        if self.vm.state().roots.contains_key(&id) {
             self.call::<_, ()>(id, "proxy_on_delete", id);
             self.forget_root(id);
         }
     }
 
     fn forget_root(&mut self, id: u32) {
-        let state = self.store.data_mut();
+        let state = self.vm.state_mut();
         state.roots.remove(&id);
         state.calls.cancel_of(id);
     }
@@ -243,19 +221,19 @@ impl Host {
     /// A request without a body arrives at `root`.
     pub fn request_to(&mut self, root: RootId, headers: Vec<(Vec<u8>, Vec<u8>)>) -> StreamId {
         assert!(
-            self.store.data().roots.contains_key(&root.0),
+            self.vm.state().roots.contains_key(&root.0),
             "{root:?} is not in this VM"
         );
         let headers = HeaderMap::new(headers);
         let count = headers.len() as u32;
         let id = self.next_context();
-        self.store
-            .data_mut()
+        self.vm
+            .state_mut()
             .streams
             .insert(id, Stream::new(root.0, headers));
         self.call::<_, ()>(id, "proxy_on_context_create", (id, root.0));
         let action = self.call::<_, u32>(id, "proxy_on_request_headers", (id, count, 1));
-        let state = self.store.data_mut();
+        let state = self.vm.state_mut();
         let stopped = state.stop_iteration;
         if let Some(stream) = state.streams.get_mut(&id) {
             stream.decide(stopped || action.unwrap_or(0) != 0);
@@ -265,12 +243,7 @@ impl Host {
 
     /// What became of a stream so far; of a closed one, what had become of it.
     pub fn outcome(&self, id: StreamId) -> Outcome {
-        let live = self
-            .store
-            .data()
-            .streams
-            .get(&id.0)
-            .and_then(Stream::outcome);
+        let live = self.vm.state().streams.get(&id.0).and_then(Stream::outcome);
         let outcome = live.or_else(|| self.closed.get(&id));
         outcome
             .unwrap_or_else(|| panic!("{id:?} is not in this VM"))
@@ -313,13 +286,13 @@ impl Host {
     pub fn close(&mut self, id: StreamId) -> Outcome {
         let outcome = self.outcome(id);
         let root = self.stream(id).root;
-        if let Some(stream) = self.store.data_mut().streams.get_mut(&id.0) {
+        if let Some(stream) = self.vm.state_mut().streams.get_mut(&id.0) {
             stream.end();
         }
         self.call::<_, ()>(id.0, "proxy_on_log", id.0);
         self.call::<_, u32>(id.0, "proxy_on_done", id.0);
         self.call::<_, ()>(id.0, "proxy_on_delete", id.0);
-        let state = self.store.data_mut();
+        let state = self.vm.state_mut();
         state.streams.remove(&id.0);
         state.calls.cancel_of(id.0);
         self.closed.insert(id, outcome.clone());
@@ -328,20 +301,20 @@ impl Host {
     }
 
     fn stream(&self, id: StreamId) -> &Stream {
-        let stream = self.store.data().streams.get(&id.0);
+        let stream = self.vm.state().streams.get(&id.0);
         stream.unwrap_or_else(|| panic!("{id:?} is not in this VM, or closed"))
     }
 
     /// Response headers go through the filter on their way to the client, local replies included.
     fn response_passes(&mut self, id: u32, headers: HeaderMap) {
         let count = headers.len() as u32;
-        let Some(stream) = self.store.data_mut().streams.get_mut(&id) else {
+        let Some(stream) = self.vm.state_mut().streams.get_mut(&id) else {
             return;
         };
         stream.response = headers;
         stream.response_access = Access::Open;
         self.call::<_, u32>(id, "proxy_on_response_headers", (id, count, 0));
-        if let Some(stream) = self.store.data_mut().streams.get_mut(&id) {
+        if let Some(stream) = self.vm.state_mut().streams.get_mut(&id) {
             stream.response_access = Access::Closed;
         }
     }
@@ -350,7 +323,7 @@ impl Host {
 
     /// The calls that wait for an answer, oldest first.
     pub fn calls(&self) -> Vec<Call> {
-        self.store.data().calls.pending().cloned().collect()
+        self.vm.state().calls.pending().cloned().collect()
     }
 
     /// An upstream answers a call. `headers` come after `:status`.
@@ -372,7 +345,7 @@ impl Host {
     }
 
     fn deliver(&mut self, id: CallId, answer: Option<(HeaderMap, Vec<u8>)>) {
-        let state = self.store.data_mut();
+        let state = self.vm.state_mut();
         let Some(call) = state.calls.take(id) else {
             panic!("{id:?} does not wait for an answer: answered, timed out, cancelled or unknown");
         };
@@ -390,8 +363,10 @@ impl Host {
             }
         }
         let name = "proxy_on_http_call_response";
-        let entered = self.enter::<_, ()>(call.owner, name, (call.owner, id.0, count, size, 0));
-        let state = self.store.data_mut();
+        let entered = self
+            .vm
+            .enter::<_, ()>(call.owner, name, (call.owner, id.0, count, size, 0));
+        let state = self.vm.state_mut();
         state.response = None;
         state.call_status = (0, "");
         self.settle(name, entered);
@@ -402,9 +377,9 @@ impl Host {
     /// Lets time pass. Ticks and call timeouts that fall due happen at their times, in order; a
     /// call that times out is answered 504, as Envoy does.
     pub fn advance(&mut self, duration: Duration) {
-        let until = self.store.data().now_ns + duration.as_nanos() as u64;
+        let until = self.vm.state().now_ns + duration.as_nanos() as u64;
         while let Some((due_ns, event)) = self.next_event().filter(|(due_ns, _)| *due_ns <= until) {
-            self.store.data_mut().now_ns = due_ns.max(self.store.data().now_ns);
+            self.vm.state_mut().now_ns = due_ns.max(self.vm.state().now_ns);
             match event {
                 Event::Tick(root) => self.tick(root),
                 Event::Timeout(call) => {
@@ -412,11 +387,11 @@ impl Host {
                 }
             }
         }
-        self.store.data_mut().now_ns = until;
+        self.vm.state_mut().now_ns = until;
     }
 
     fn next_event(&self) -> Option<(u64, Event)> {
-        let state = self.store.data();
+        let state = self.vm.state();
         let ticks = state
             .roots
             .iter()
@@ -431,7 +406,7 @@ impl Host {
     /// As Envoy's timer: armed anew after the callback, from that moment and with the new period.
     fn tick(&mut self, id: u32) {
         self.call::<_, ()>(id, "proxy_on_tick", id);
-        let state = self.store.data_mut();
+        let state = self.vm.state_mut();
         if let Some(tick) = state.roots.get_mut(&id).and_then(|root| root.tick.as_mut()) {
             tick.due_ns = state.now_ns + tick.period_ns;
         }
@@ -440,7 +415,7 @@ impl Host {
     // What can be seen from outside.
 
     pub fn logs(&self) -> &[Log] {
-        &self.store.data().logs
+        &self.vm.state().logs
     }
 
     /// Panics if `secret` is in any log line so far.
@@ -453,18 +428,18 @@ impl Host {
 
     /// A counter's or gauge's value, a histogram's number of samples; `None` if never defined.
     pub fn metric(&self, name: &str) -> Option<i64> {
-        self.store.data().metrics.named(name)
+        self.vm.state().metrics.named(name)
     }
 
     pub fn shared_data(&self) -> SharedData {
-        self.store.data().shared.clone()
+        self.vm.state().shared.clone()
     }
 
     /// What the guest wrote by `proxy_set_property` in a stream; still there when it is closed.
     pub fn written_property(&self, id: StreamId, path: &[&str]) -> Option<&[u8]> {
         let key = (id.0, path.join("\0").into_bytes());
-        self.store
-            .data()
+        self.vm
+            .state()
             .written_properties
             .get(&key)
             .map(Vec::as_slice)
@@ -472,25 +447,24 @@ impl Host {
 
     /// The tick period of a plugin, if it ticks.
     pub fn tick_period(&self, root: RootId) -> Option<Duration> {
-        let tick = self.store.data().roots.get(&root.0)?.tick?;
+        let tick = self.vm.state().roots.get(&root.0)?.tick?;
         Some(Duration::from_nanos(tick.period_ns))
     }
 
     /// The size of the guest's memory in pages of 64 KiB.
     pub fn memory_pages(&mut self) -> u64 {
-        let memory = self.instance.get_memory(&mut self.store, "memory");
-        memory.map_or(0, |memory| memory.size(&self.store))
+        self.vm.memory_pages()
     }
 
     /// How many contexts the guest has been told of and not told to delete.
     pub fn contexts_alive(&self) -> usize {
-        let state = self.store.data();
+        let state = self.vm.state();
         state.roots.len() + state.streams.len()
     }
 
     /// The trap that killed the VM, if one did.
     pub fn trapped(&self) -> Option<&str> {
-        self.trap.as_deref()
+        self.vm.trap()
     }
 
     // Calls into the VM.
@@ -507,42 +481,24 @@ impl Host {
         name: &'static str,
         params: P,
     ) -> Option<R> {
-        let entered = self.enter(context, name, params);
+        let entered = self.vm.enter(context, name, params);
         self.settle(name, entered)
-    }
-
-    fn enter<P: WasmParams, R: WasmResults>(
-        &mut self,
-        context: u32,
-        name: &'static str,
-        params: P,
-    ) -> wasmtime::Result<Option<R>> {
-        if let Some(trap) = &self.trap {
-            panic!("{name} in a VM that is dead since: {trap}");
-        }
-        let Some(export) = self.instance.get_func(&mut self.store, name) else {
-            return Ok(None);
-        };
-        let export = export.typed::<P, R>(&self.store)?;
-        let state = self.store.data_mut();
-        (state.current, state.effective, state.stop_iteration) = (context, None, false);
-        export.call(&mut self.store, params).map(Some)
     }
 
     /// Does what Envoy defers until a VM call has returned; panics on a trap and on misuse.
     fn settle<R>(&mut self, name: &str, entered: wasmtime::Result<Option<R>>) -> Option<R> {
         let returned = entered.unwrap_or_else(|error| {
             let trap = self.explain(&error);
-            self.trap = Some(trap.clone());
+            self.vm.kill(trap.clone());
             panic!("{name} trapped: {trap}");
         });
         // A response that passes through the filter is a VM call of its own, with its own flag.
-        let stop_iteration = self.store.data().stop_iteration;
-        let mut misuse = std::mem::take(&mut self.store.data_mut().misuse);
-        for effect in std::mem::take(&mut self.store.data_mut().effects) {
+        let stop_iteration = self.vm.state().stop_iteration;
+        let mut misuse = std::mem::take(&mut self.vm.state_mut().misuse);
+        for effect in std::mem::take(&mut self.vm.state_mut().effects) {
             misuse.extend(self.apply(effect).err());
         }
-        self.store.data_mut().stop_iteration = stop_iteration;
+        self.vm.state_mut().stop_iteration = stop_iteration;
         if !misuse.is_empty() {
             panic!(
                 "misuse of the host in {name}: {}{}",
@@ -563,7 +519,7 @@ impl Host {
             | Effect::Reset { context }
             | Effect::Reply { context, .. } => *context,
         };
-        let Some(stream) = self.store.data_mut().streams.get_mut(&context) else {
+        let Some(stream) = self.vm.state_mut().streams.get_mut(&context) else {
             return Err(format!(
                 "{effect:?}, but {context} is not a stream: it goes nowhere"
             ));
@@ -601,7 +557,7 @@ impl Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.store.data();
+        let state = self.vm.state();
         f.debug_struct("Host")
             .field("profile", &state.profile)
             .field("roots", &state.roots)
@@ -615,25 +571,4 @@ impl fmt::Debug for Host {
 enum Event {
     Tick(u32),
     Timeout(CallId),
-}
-
-/// The imports that are not defined, or are with another type.
-fn unknown_imports(
-    program: &Program,
-    linker: &Linker<State>,
-    store: &mut Store<State>,
-) -> Vec<Import> {
-    let imports = program.0.imports().zip(program.imports());
-    let unknown = imports.filter(|(import, _)| {
-        let Some(wasmtime::Extern::Func(defined)) = linker.get_by_import(&mut *store, import)
-        else {
-            return true;
-        };
-        let defined = defined.ty(&mut *store);
-        !import
-            .ty()
-            .func()
-            .is_some_and(|wanted| wanted.matches(&defined))
-    });
-    unknown.map(|(_, described)| described).collect()
 }

@@ -26,6 +26,7 @@ mod program;
 mod shared_data;
 mod state;
 mod stream;
+mod vm;
 mod wasi;
 
 use std::fmt;
