@@ -1,0 +1,250 @@
+//! The harness held against what it says of itself, with guests written in place.
+//!
+//! Takes no built filter. What a real guest can do is proven by the other tests; here are the
+//! rules that a mistake in the harness would silently relax.
+
+use std::time::Duration;
+
+use super::harness::{Host, LoadError, Outcome, Profile, Program, SharedData, Status};
+
+/// Memory, an allocator that never frees, and texts at known places.
+const PRELUDE: &str = r#"
+  (memory (export "memory") 1)
+  (global $top (mut i32) (i32.const 4096))
+  (func (export "proxy_on_memory_allocate") (param i32) (result i32)
+    (global.get $top)
+    (global.set $top (i32.add (global.get $top) (local.get 0))))
+"#;
+
+/// Imports have to come before everything else in a module.
+fn host(imports: &str, body: &str, profile: Profile) -> Host {
+    let program = Program::from_wat(&format!("(module {imports} {PRELUDE} {body})")).unwrap();
+    Host::new(&program, profile).unwrap()
+}
+
+fn get() -> Vec<(Vec<u8>, Vec<u8>)> {
+    [
+        (":method", "GET"),
+        (":path", "/"),
+        (":authority", "a"),
+        ("X-Name", "\u{e9}"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .to_vec()
+}
+
+/// Pauses each request; on a tick, resumes stream 2 from the root.
+const WAITS_FOR_TICK: (&str, &str) = (
+    r#"(import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
+       (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
+       (import "env" "proxy_continue_stream" (func $resume (param i32) (result i32)))"#,
+    r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+         (i32.eqz (call $tick (i32.const 100))))
+       (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 1))
+       (func (export "proxy_on_tick") (param i32)
+         (if (i32.eqz (call $effective (i32.const 2))) (then
+           (drop (call $resume (i32.const 0))))))"#,
+);
+
+#[test]
+fn a_paused_request_is_resumed_by_a_tick_of_the_root() {
+    let mut host = host(WAITS_FOR_TICK.0, WAITS_FOR_TICK.1, Profile::envoy());
+    let root = host.start("").unwrap();
+    assert_eq!(host.tick_period(root), Some(Duration::from_millis(100)));
+    let stream = host.request(get());
+    host.advance(Duration::from_millis(99));
+    assert_eq!(host.outcome(stream), Outcome::Paused);
+    host.advance(Duration::from_millis(1));
+    assert_eq!(host.outcome(stream), Outcome::Continued);
+    assert_eq!(
+        host.request_headers(stream).get("x-name"),
+        Some("\u{e9}".as_bytes())
+    );
+    assert_eq!(host.contexts_alive(), 2);
+    assert_eq!(host.close(stream), Outcome::Continued);
+    assert_eq!(host.contexts_alive(), 1);
+    host.advance(Duration::from_secs(1));
+}
+
+#[test]
+#[should_panic(expected = "a resume of a request that is not paused")]
+fn a_second_resume_fails_the_test() {
+    let mut host = host(WAITS_FOR_TICK.0, WAITS_FOR_TICK.1, Profile::envoy());
+    host.start("").unwrap();
+    host.request(get());
+    host.advance(Duration::from_millis(200));
+}
+
+#[test]
+fn a_host_without_ticks_says_so() {
+    let mut host = host(WAITS_FOR_TICK.0, WAITS_FOR_TICK.1, Profile::minimal());
+    let refused = host.start("").unwrap_err();
+    assert_eq!(refused.by, "proxy_on_configure");
+    assert_eq!(host.contexts_alive(), 0);
+}
+
+#[test]
+#[should_panic(expected = "proxy_on_request_headers trapped")]
+fn a_trap_fails_the_test() {
+    let body = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                    unreachable)"#;
+    let mut host = host("", body, Profile::envoy());
+    host.start("").unwrap();
+    host.request(get());
+}
+
+#[test]
+fn proc_exit_is_a_trap_that_the_host_remembers() {
+    let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+    let body = r#"(func (export "proxy_on_tick") (param i32))
+                  (func (export "proxy_on_log") (param i32) (call $exit (i32.const 7)))"#;
+    let mut host = host(import, body, Profile::envoy());
+    host.start("").unwrap();
+    let stream = host.request(get());
+    let close = std::panic::AssertUnwindSafe(|| host.close(stream));
+    assert!(std::panic::catch_unwind(close).is_err());
+    assert!(
+        host.trapped().unwrap().contains("proc_exit(7)"),
+        "{:?}",
+        host.trapped()
+    );
+}
+
+/// A map of `:method`, `:path` and `:authority`, and the name of a cluster.
+const CALL_DATA: &str = r#"
+  (data (i32.const 0) "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")
+  (data (i32.const 100) "idp")
+"#;
+
+const CALL_IMPORT: &str = r#"
+  (import "env" "proxy_http_call" (func $call
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_send_local_response" (func $reply
+    (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
+"#;
+
+/// Each request asks cluster `idp` and pauses, or is answered with the status of the refusal. An
+/// answer is passed to stream 2 as a status of the number of its headers and of its map's size.
+const ASKS: &str = r#"
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (local $status i32)
+    (local.set $status (call $call (i32.const 100) (i32.const 3) (i32.const 0) (i32.const 61)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2000) (i32.const 200)))
+    (if (local.get $status) (then (drop (call $reply (local.get $status)
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+      (i32.const -1)))))
+    (i32.const 1))
+  (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
+    (drop (call $pairs (i32.const 6) (i32.const 204) (i32.const 208)))
+    (if (i32.eqz (call $effective (i32.const 2))) (then (drop (call $reply
+      (i32.add (i32.mul (local.get 2) (i32.const 100)) (i32.load (i32.const 208)))
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+      (i32.const -1))))))
+"#;
+
+fn asking(profile: Profile) -> Host {
+    host(CALL_IMPORT, &format!("{CALL_DATA}{ASKS}"), profile)
+}
+
+#[test]
+fn an_answer_reaches_the_request_that_waits_for_it() {
+    let mut host = asking(Profile::envoy());
+    host.cluster("idp");
+    let root = host.start("").unwrap();
+    let stream = host.request(get());
+    let call = host.calls().pop().unwrap();
+    assert_eq!((call.owner, call.asked_by), (root.0, stream.0));
+    assert_eq!((call.cluster.as_str(), call.timeout_ms), ("idp", 2000));
+    assert_eq!(call.headers.get(":path"), Some(b"/".as_slice()));
+    host.answer(call.id, 200, Vec::new(), "");
+    // One header; its map takes 4 + 8 + ":status" + "200" + 2 bytes.
+    assert_eq!(host.reply(stream).status, 100 + 24);
+    assert_eq!(
+        host.response_headers(stream).get(":status"),
+        Some(b"124".as_slice())
+    );
+}
+
+#[test]
+fn a_reset_call_has_no_headers() {
+    let mut host = asking(Profile::envoy());
+    host.cluster("idp");
+    host.start("").unwrap();
+    let stream = host.request(get());
+    host.answer_reset(host.calls()[0].id);
+    assert_eq!(host.reply(stream).status, 0);
+}
+
+#[test]
+fn a_call_times_out_on_the_virtual_clock() {
+    let mut host = asking(Profile::envoy());
+    host.cluster("idp");
+    host.start("").unwrap();
+    let stream = host.request(get());
+    host.advance(Duration::from_millis(1999));
+    assert_eq!(host.outcome(stream), Outcome::Paused);
+    host.advance(Duration::from_millis(1));
+    assert_eq!(host.reply(stream).status, 124);
+}
+
+#[test]
+fn an_unknown_cluster_is_a_bad_argument_and_a_failing_one_an_internal_failure() {
+    let mut host = asking(Profile::envoy());
+    host.start("").unwrap();
+    let stream = host.request(get());
+    assert_eq!(host.reply(stream).status, Status::BadArgument as u32);
+    host.failing_cluster("idp");
+    let stream = host.request(get());
+    assert_eq!(host.reply(stream).status, Status::InternalFailure as u32);
+    assert!(host.calls().is_empty());
+}
+
+#[test]
+fn a_call_outlives_its_stream_only_where_calls_belong_to_the_root() {
+    for (profile, left) in [(Profile::envoy(), 1), (Profile::minimal(), 0)] {
+        let mut host = asking(profile);
+        host.cluster("idp");
+        host.start("").unwrap();
+        let stream = host.request(get());
+        host.close(stream);
+        assert_eq!(host.calls().len(), left);
+    }
+}
+
+#[test]
+fn a_pointer_outside_the_memory_is_a_status_and_not_a_trap() {
+    let import = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
+    let body = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+                    (i32.eq (i32.const 6)
+                      (call $log (i32.const 2) (i32.const -1) (i32.const 10))))"#;
+    host(import, body, Profile::envoy()).start("").unwrap();
+}
+
+#[test]
+fn an_import_that_no_host_has_is_named() {
+    let import = r#"(import "env" "proxy_teleport" (func (param i32) (result i32)))
+                    (import "env" "proxy_log" (func (param i64) (result i32)))"#;
+    let program = Program::from_wat(&format!("(module {import})")).unwrap();
+    let error = Host::new(&program, Profile::envoy()).unwrap_err();
+    assert!(matches!(&error, LoadError::UnknownImports(unknown) if unknown.len() == 2));
+    assert!(
+        error
+            .to_string()
+            .contains("env.proxy_teleport: func(i32) -> i32"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_large_cas_creates_and_does_not_replace() {
+    let shared = SharedData::default();
+    assert_eq!(shared.set(b"k", b"1", u32::MAX), Ok(()));
+    assert_eq!(shared.set(b"k", b"2", u32::MAX), Err(Status::CasMismatch));
+    assert_eq!(shared.get(b"k"), Some((b"1".to_vec(), 1)));
+    assert_eq!(shared.set(b"k", b"3", 1), Ok(()));
+    assert_eq!(shared.set(b"k", b"4", 1), Err(Status::CasMismatch));
+    assert_eq!(shared.set(b"k", b"5", 0), Ok(()));
+    assert_eq!(shared.get(b"k"), Some((b"5".to_vec(), 3)));
+}

@@ -1,0 +1,14 @@
+//! The filter in a Wasm VM, under hosts of several kinds.
+#![allow(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test that meets what it did not expect is to stop there, with a message"
+)]
+
+mod harness;
+mod harness_itself;
