@@ -56,7 +56,7 @@ test-host: wasm ## Run the built filter in a proxy-wasm host made for tests
 
 .PHONY: test-envoy
 test-envoy: wasm ## Run the built filter in real Envoys
-	ENVOY=$$(scripts/envoy.sh) && export ENVOY && cargo test $(NATIVE) --test envoy
+	ENVOY=$$(scripts/envoy.sh) && export ENVOY && cargo test $(NATIVE) --test envoy $(CASE)
 
 .PHONY: lint
 lint: rust ## Check formatting and lints, native and WebAssembly

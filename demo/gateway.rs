@@ -47,6 +47,8 @@ impl Gateway {
             .map_err(|error| format!("cannot prepare target/demo: {error}"))?;
         let process = Command::new(envoy)
             .args(["--config-path", CONFIGURATION, "--disable-hot-restart", "--concurrency", "2"])
+            // At its start Envoy lists its hundreds of extensions.
+            .args(["--component-log-level", "main:warning"])
             .stdin(Stdio::null())
             .stdout(log.0)
             .stderr(log.1)

@@ -11,8 +11,8 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::http::Answer;
-use crate::tokens::{self, SigningKey};
+use super::http::Answer;
+use super::tokens::{self, SigningKey};
 
 const INDEX: &str = "\
 The demo identity provider of edge-authn

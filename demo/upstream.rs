@@ -9,7 +9,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response};
 use serde_json::json;
 
-use crate::http::Answer;
+use super::http::Answer;
 
 /// Answers with the method, the path and the headers that arrived.
 pub fn echo(request: &Request<Bytes>) -> Answer {

@@ -1,0 +1,19 @@
+//! The filter in real Envoys: real sockets, real HTTP, and identity providers that misbehave.
+//!
+//! Every case starts what it needs with `support` on ports of its own, so cases run side by side. `make test-envoy` builds
+//! the filter, finds an Envoy and runs them; `make test-envoy CASE=name` runs those whose path has `name` in it.
+
+#![allow(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test fails by panicking"
+)]
+
+mod self_test;
+mod support;

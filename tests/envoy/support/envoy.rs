@@ -1,0 +1,259 @@
+//! An Envoy process for one case.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::bootstrap::{self, GATEWAY, NATIVE};
+use super::{Upstream, http, wasm};
+
+/// Compiling the module takes seconds, and other cases do it at the same time.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How much of the log a failing case shows.
+const LOG_TAIL_LINES: usize = 60;
+
+/// A running Envoy. Dropping it ends the process and, when the case is failing, prints the end of its log.
+pub struct Envoy {
+    process: EnvoyProcess,
+    admin: SocketAddr,
+    ports: BTreeMap<String, SocketAddr>,
+}
+
+/// What is to be started.
+pub struct EnvoyBuilder {
+    configuration: Option<String>,
+    native: Option<Value>,
+    upstream: SocketAddr,
+    clusters: Vec<(String, SocketAddr)>,
+    workers: usize,
+    log_level: String,
+    changes: Vec<BootstrapChange>,
+}
+
+type BootstrapChange = Box<dyn FnOnce(&mut Value)>;
+
+impl Envoy {
+    /// An Envoy with the filter, whose configuration is JSON or whatever else a case wants it to read.
+    pub fn with_filter(configuration: impl ToString, upstream: &Upstream) -> EnvoyBuilder {
+        EnvoyBuilder::new(Some(configuration.to_string()), upstream)
+    }
+
+    /// An Envoy that only forwards.
+    pub fn without_filter(upstream: &Upstream) -> EnvoyBuilder {
+        EnvoyBuilder::new(None, upstream)
+    }
+
+    /// Where requests pass the filter.
+    pub fn gateway(&self) -> SocketAddr {
+        self.ports[GATEWAY]
+    }
+
+    /// Where requests pass Envoy's own `jwt_authn`.
+    pub fn native(&self) -> SocketAddr {
+        self.ports[NATIVE]
+    }
+
+    /// Counters and gauges whose name starts with `prefix`.
+    pub async fn stats(&self, prefix: &str) -> BTreeMap<String, u64> {
+        let answer = http::get(self.admin, "/stats", &[]).await.unwrap();
+        str::from_utf8(answer.body())
+            .unwrap()
+            .lines()
+            .filter(|line| line.starts_with(prefix))
+            .filter_map(|line| line.split_once(": "))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect()
+    }
+
+    /// Everything that Envoy and the filter have logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+impl EnvoyBuilder {
+    fn new(configuration: Option<String>, upstream: &Upstream) -> Self {
+        Self {
+            configuration,
+            native: None,
+            upstream: upstream.address(),
+            clusters: Vec::new(),
+            workers: 1,
+            log_level: "info".to_owned(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// A second listener with Envoy's own `jwt_authn`, configured by its message without `@type`.
+    #[must_use]
+    pub fn native(mut self, jwt_authn: Value) -> Self {
+        self.native = Some(jwt_authn);
+        self
+    }
+
+    /// A cluster that the filters can call. The upstream's is there anyway.
+    #[must_use]
+    pub fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
+        self.clusters.push((name.to_owned(), address));
+        self
+    }
+
+    /// Worker threads, each with a VM of its own; one unless said otherwise.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// `info` unless said otherwise.
+    #[must_use]
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = level.to_owned();
+        self
+    }
+
+    /// A last change to the bootstrap, for what only one case needs.
+    #[must_use]
+    pub fn bootstrap(mut self, change: impl FnOnce(&mut Value) + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    /// Starts it and waits until it takes requests.
+    pub async fn start(self) -> Envoy {
+        let mut process = self.spawn();
+        let started = Instant::now();
+        loop {
+            if let Some((admin, ports)) = process.addresses().await {
+                return Envoy { process, admin, ports };
+            }
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none(), "Envoy ended at its start: {ended:?}");
+            assert!(started.elapsed() < START_TIMEOUT, "Envoy is not ready after {START_TIMEOUT:?}");
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Expects Envoy to refuse its configuration, and gives what it logged.
+    pub async fn refused(self) -> String {
+        let mut process = self.spawn();
+        let started = Instant::now();
+        loop {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                assert!(!status.success(), "Envoy ended as if all were well");
+                return process.log();
+            }
+            assert!(process.addresses().await.is_none(), "Envoy took the configuration");
+            assert!(started.elapsed() < START_TIMEOUT, "Envoy has not decided after {START_TIMEOUT:?}");
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    fn spawn(self) -> EnvoyProcess {
+        let filter = self.configuration.map(|text| bootstrap::edge_authn(&wasm::path(), &text));
+        let native =
+            self.native.map(|native| bootstrap::listener(NATIVE, Some(bootstrap::jwt_authn(native))));
+        let gateway = bootstrap::listener(GATEWAY, filter);
+        let listeners: Vec<Value> = [gateway].into_iter().chain(native).collect();
+
+        let mut bootstrap = bootstrap::bootstrap(&listeners, self.upstream, &self.clusters);
+        for change in self.changes {
+            change(&mut bootstrap);
+        }
+        EnvoyProcess::spawn(&bootstrap, self.workers, &self.log_level)
+    }
+}
+
+/// The process and its directory.
+struct EnvoyProcess {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl EnvoyProcess {
+    fn spawn(bootstrap: &Value, workers: usize, log_level: &str) -> Self {
+        let Ok(envoy) = env::var("ENVOY") else {
+            panic!("ENVOY does not name an Envoy: run `make test-envoy`, which brings one");
+        };
+        let directory = fresh_directory();
+        let configuration = directory.join("envoy.json");
+        fs::write(&configuration, bootstrap.to_string()).unwrap();
+        let log = File::create(directory.join(LOG)).unwrap();
+        let child = Command::new(&envoy)
+            .arg("--config-path")
+            .arg(configuration)
+            .arg("--admin-address-path")
+            .arg(directory.join(ADMIN_ADDRESS))
+            .args(["--concurrency", &workers.to_string(), "--log-level", log_level])
+            // At its start Envoy lists its hundreds of extensions.
+            .args(["--component-log-level", "main:warning"])
+            // Envoys on one machine would find each other's shared memory.
+            .arg("--disable-hot-restart")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start ENVOY={envoy}: {error}"));
+        Self { child, directory }
+    }
+
+    /// The addresses of the admin interface and of the listeners, as soon as Envoy takes requests.
+    async fn addresses(&self) -> Option<(SocketAddr, BTreeMap<String, SocketAddr>)> {
+        let admin = fs::read_to_string(self.directory.join(ADMIN_ADDRESS)).ok()?;
+        let admin = admin.parse().ok()?;
+        let ready = http::get(admin, "/ready", &[]).await.ok()?;
+        if ready.status() != 200 {
+            return None;
+        }
+        let listeners = http::get(admin, "/listeners?format=json", &[]).await.ok()?;
+        let listeners: Value = serde_json::from_slice(listeners.body()).unwrap();
+        let address = |listener: &Value| {
+            let name = listener["name"].as_str()?.to_owned();
+            let port = listener["local_address"]["socket_address"]["port_value"].as_u64()?;
+            Some((name, ([127, 0, 0, 1], u16::try_from(port).ok()?).into()))
+        };
+        Some((admin, listeners["listener_statuses"].as_array()?.iter().filter_map(address).collect()))
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read(self.directory.join(LOG)).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+impl Drop for EnvoyProcess {
+    fn drop(&mut self) {
+        // Both fail only when the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = self.log();
+            let skipped = log.lines().count().saturating_sub(LOG_TAIL_LINES);
+            eprintln!("--- the end of the log in {}", self.directory.display());
+            log.lines().skip(skipped).for_each(|line| eprintln!("{line}"));
+        } else {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+const ADMIN_ADDRESS: &str = "admin-address";
+const LOG: &str = "envoy.log";
+
+fn fresh_directory() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("envoy-{}-{count}", process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}

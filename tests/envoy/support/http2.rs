@@ -1,0 +1,60 @@
+//! An HTTP/2 client with prior knowledge, for what HTTP/1.1 cannot show: trailers, gRPC, many streams at once.
+
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{ANSWER_TIMEOUT, Reply, Request};
+
+/// A connection; its clones share it and may send at the same time.
+#[derive(Clone)]
+pub struct Http2 {
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Http2 {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = handshake(TokioExecutor::new(), stream).await.unwrap();
+        tokio::spawn(connection);
+        Self { address, sender }
+    }
+
+    /// Sends a request and waits for its reply. Names must be in lower case, as HTTP/2 wants them.
+    pub async fn send(&mut self, request: &Request) -> Reply {
+        let Request { method, path, headers, body } = request;
+        let mut request =
+            hyper::Request::builder().method(method.as_str()).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(name, value.as_slice());
+        }
+        let request = request.body(Full::from(body.clone())).unwrap();
+
+        timeout(ANSWER_TIMEOUT, self.exchange(request))
+            .await
+            .unwrap_or_else(|_| panic!("no reply within {ANSWER_TIMEOUT:?}"))
+            .unwrap()
+    }
+
+    async fn exchange(&mut self, request: hyper::Request<Full<Bytes>>) -> hyper::Result<Reply> {
+        let (parts, body) = self.sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?;
+        Ok(Reply {
+            status: parts.status.as_u16(),
+            headers: list(&parts.headers),
+            trailers: body.trailers().map(list).unwrap_or_default(),
+            body: body.to_bytes().to_vec(),
+        })
+    }
+}
+
+fn list(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+}

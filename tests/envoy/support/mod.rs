@@ -1,0 +1,36 @@
+//! What a case needs around the filter: an Envoy, an upstream, an identity provider, and clients.
+//!
+//! A case reads as: start the servers, start an Envoy that knows their addresses, send requests, look at the replies, at
+//! what the upstream received, at Envoy's stats and log. All of it ends when it is dropped. Nothing here knows what the
+//! filter should answer.
+
+mod bootstrap;
+mod envoy;
+mod http1;
+mod http2;
+mod jwks_server;
+mod load;
+mod message;
+mod upstream;
+mod wasm;
+
+#[path = "../../../demo/upstream.rs"]
+mod echo;
+#[path = "../../../demo/http.rs"]
+mod http;
+#[allow(dead_code, reason = "the demo and the suites each use their part of it")]
+#[path = "../../../demo/tokens.rs"]
+pub mod tokens;
+
+use std::time::Duration;
+
+pub use self::envoy::Envoy;
+pub use self::http1::Http1;
+pub use self::http2::Http2;
+pub use self::jwks_server::{JwksReply, JwksServer};
+pub use self::load::load;
+pub use self::message::{Reply, Request};
+pub use self::upstream::Upstream;
+
+/// After this time without an answer a case has failed, so that a hanging filter does not hang the suite.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
