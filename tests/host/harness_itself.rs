@@ -23,14 +23,9 @@ fn host(imports: &str, body: &str, profile: Profile) -> Host {
 }
 
 fn get() -> Vec<(Vec<u8>, Vec<u8>)> {
-    [
-        (":method", "GET"),
-        (":path", "/"),
-        (":authority", "a"),
-        ("X-Name", "\u{e9}"),
-    ]
-    .map(|(name, value)| (name.into(), value.into()))
-    .to_vec()
+    [(":method", "GET"), (":path", "/"), (":authority", "a"), ("X-Name", "\u{e9}")]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec()
 }
 
 /// Pauses each request; on a tick, resumes stream 2 from the root.
@@ -56,10 +51,7 @@ fn a_paused_request_is_resumed_by_a_tick_of_the_root() {
     assert_eq!(host.outcome(stream), Outcome::Paused);
     host.advance(Duration::from_millis(1));
     assert_eq!(host.outcome(stream), Outcome::Continued);
-    assert_eq!(
-        host.request_headers(stream).get("x-name"),
-        Some("\u{e9}".as_bytes())
-    );
+    assert_eq!(host.request_headers(stream).get("x-name"), Some("\u{e9}".as_bytes()));
     assert_eq!(host.contexts_alive(), 2);
     assert_eq!(host.close(stream), Outcome::Continued);
     assert_eq!(host.contexts_alive(), 1);
@@ -103,11 +95,7 @@ fn proc_exit_is_a_trap_that_the_host_remembers() {
     let stream = host.request(get());
     let close = std::panic::AssertUnwindSafe(|| host.close(stream));
     assert!(std::panic::catch_unwind(close).is_err());
-    assert!(
-        host.trapped().unwrap().contains("proc_exit(7)"),
-        "{:?}",
-        host.trapped()
-    );
+    assert!(host.trapped().unwrap().contains("proc_exit(7)"), "{:?}", host.trapped());
 }
 
 /// A map of `:method`, `:path` and `:authority`, and the name of a cluster.
@@ -161,10 +149,7 @@ fn an_answer_reaches_the_request_that_waits_for_it() {
     host.answer(call.id, 200, Vec::new(), "");
     // One header; its map takes 4 + 8 + ":status" + "200" + 2 bytes.
     assert_eq!(host.reply(stream).status, 100 + 24);
-    assert_eq!(
-        host.response_headers(stream).get(":status"),
-        Some(b"124".as_slice())
-    );
+    assert_eq!(host.response_headers(stream).get(":status"), Some(b"124".as_slice()));
 }
 
 #[test]
@@ -229,12 +214,7 @@ fn an_import_that_no_host_has_is_named() {
     let program = Program::from_wat(&format!("(module {import})")).unwrap();
     let error = Host::new(&program, Profile::envoy()).unwrap_err();
     assert!(matches!(&error, LoadError::UnknownImports(unknown) if unknown.len() == 2));
-    assert!(
-        error
-            .to_string()
-            .contains("env.proxy_teleport: func(i32) -> i32"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("env.proxy_teleport: func(i32) -> i32"), "{error}");
 }
 
 #[test]

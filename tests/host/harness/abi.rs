@@ -101,18 +101,9 @@ pub enum Level {
 
 impl Level {
     pub fn from_abi(number: u32) -> Result<Self, Status> {
-        const LEVELS: [Level; 6] = [
-            Level::Trace,
-            Level::Debug,
-            Level::Info,
-            Level::Warn,
-            Level::Error,
-            Level::Critical,
-        ];
-        LEVELS
-            .get(number as usize)
-            .copied()
-            .ok_or(Status::BadArgument)
+        const LEVELS: [Level; 6] =
+            [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];
+        LEVELS.get(number as usize).copied().ok_or(Status::BadArgument)
     }
 }
 

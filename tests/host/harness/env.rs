@@ -61,9 +61,7 @@ const IMPORTS: [Import; 37] = [
 
 pub fn define(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     for (name, params, function) in IMPORTS {
-        let params = params
-            .chars()
-            .map(|c| if c == 'I' { ValType::I64 } else { ValType::I32 });
+        let params = params.chars().map(|c| if c == 'I' { ValType::I64 } else { ValType::I32 });
         let ty = FuncType::new(linker.engine(), params, [ValType::I32]);
         linker.func_new("env", name, ty, move |caller, arguments, results| {
             let status = answer(function(Guest(caller), Args(arguments.iter())))?;
@@ -87,26 +85,16 @@ impl Args<'_> {
     }
 
     fn span(&mut self) -> Span {
-        Span {
-            pointer: self.int(),
-            size: self.int(),
-        }
+        Span { pointer: self.int(), size: self.int() }
     }
 
     fn place(&mut self) -> Place {
-        Place {
-            pointer_at: self.int(),
-            size_at: self.int(),
-        }
+        Place { pointer_at: self.int(), size_at: self.int() }
     }
 }
 
 fn require(capability: bool) -> Result<(), Status> {
-    if capability {
-        Ok(())
-    } else {
-        Err(Status::Unimplemented)
-    }
+    if capability { Ok(()) } else { Err(Status::Unimplemented) }
 }
 
 fn unimplemented(_: Guest<'_>, _: Args<'_>) -> Done {
@@ -166,12 +154,7 @@ fn set_buffer(_: Guest<'_>, mut args: Args<'_>) -> Done {
 
 fn get_property(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let path = guest.read(args.span())?;
-    let value = guest
-        .state()
-        .properties
-        .get(&path)
-        .cloned()
-        .ok_or(Status::NotFound)?;
+    let value = guest.state().properties.get(&path).cloned().ok_or(Status::NotFound)?;
     guest.give(&value, args.place())
 }
 
@@ -201,11 +184,7 @@ fn call_foreign(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
 /// As on Envoy, a map that is absent is an empty one here and a `BadArgument` everywhere else.
 fn get_pairs(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let map = MapType::from_abi(args.int())?;
-    let pairs = guest
-        .state()
-        .map(map)
-        .map(HeaderMap::serialize)
-        .unwrap_or_default();
+    let pairs = guest.state().map(map).map(HeaderMap::serialize).unwrap_or_default();
     guest.give(&pairs, args.place())
 }
 
@@ -227,28 +206,16 @@ fn get_value(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
 fn remove_value(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let map = MapType::from_abi(args.int())?;
     let name = guest.read(args.span())?;
-    guest
-        .state()
-        .map_mut(map)
-        .ok_or(Status::BadArgument)?
-        .remove(&name);
+    guest.state().map_mut(map).ok_or(Status::BadArgument)?.remove(&name);
     Ok(())
 }
 
-fn set_value(
-    mut guest: Guest<'_>,
-    mut args: Args<'_>,
-    edit: fn(&mut HeaderMap, &[u8], &[u8]),
-) -> Done {
+fn set_value(mut guest: Guest<'_>, mut args: Args<'_>, edit: fn(&mut HeaderMap, &[u8], &[u8])) -> Done {
     let map = MapType::from_abi(args.int())?;
     let name = guest.read(args.span())?;
     let value = guest.read(args.span())?;
     forbid_line_breaks(guest.state(), &name, &value);
-    edit(
-        guest.state().map_mut(map).ok_or(Status::BadArgument)?,
-        &name,
-        &value,
-    );
+    edit(guest.state().map_mut(map).ok_or(Status::BadArgument)?, &name, &value);
     Ok(())
 }
 
@@ -268,15 +235,9 @@ fn read_map(guest: &mut Guest<'_>, pairs: Span) -> Result<HeaderMap, Fault> {
 
 /// Envoy asserts this in debug builds and forwards the bytes in release builds.
 fn forbid_line_breaks(state: &mut State, name: &[u8], value: &[u8]) {
-    if name
-        .iter()
-        .chain(value)
-        .any(|byte| matches!(byte, b'\r' | b'\n' | 0))
-    {
+    if name.iter().chain(value).any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         let name = String::from_utf8_lossy(name).into_owned();
-        state
-            .misuse
-            .push(format!("a line break or NUL in header {name:?}"));
+        state.misuse.push(format!("a line break or NUL in header {name:?}"));
     }
 }
 
@@ -333,13 +294,7 @@ fn send_local_response(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let headers = read_map(&mut guest, args.span())?;
     let grpc_status = args.int() as i32;
     let state = guest.state();
-    let reply = LocalReply {
-        status,
-        headers,
-        body,
-        grpc_status,
-        details,
-    };
+    let reply = LocalReply { status, headers, body, grpc_status, details };
     let context = state.effective();
     state.effects.push(Effect::Reply { context, reply });
     state.stop_iteration = true;
@@ -356,11 +311,7 @@ fn http_call(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let state = guest.state();
     let asked_by = state.effective();
     let root = state.root_of(asked_by);
-    let owner = if state.profile.calls_belong_to_root {
-        root
-    } else {
-        asked_by
-    };
+    let owner = if state.profile.calls_belong_to_root { root } else { asked_by };
     let deadline_ns = state.now_ns + u64::from(timeout_ms) * 1_000_000;
     let id = state.calls.dispatch(Call {
         id: CallId(0),
@@ -404,9 +355,7 @@ fn define_metric(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let name = guest.read(args.span())?;
     let state = guest.state();
     require(state.profile.metrics)?;
-    let id = state
-        .metrics
-        .define(kind, String::from_utf8_lossy(&name).into_owned())?;
+    let id = state.metrics.define(kind, String::from_utf8_lossy(&name).into_owned())?;
     Ok(guest.write_u32(args.int(), id)?)
 }
 

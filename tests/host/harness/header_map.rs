@@ -14,12 +14,7 @@ pub struct HeaderMap(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl HeaderMap {
     pub fn new(pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (fold(&name), value))
-                .collect(),
-        )
+        Self(pairs.into_iter().map(|(name, value)| (fold(&name), value)).collect())
     }
 
     /// The first value of `name`, which is all that the ABI's single-value getter shows.
@@ -30,10 +25,7 @@ impl HeaderMap {
     /// Every value of `name`, in order.
     pub fn all(&self, name: impl AsRef<[u8]>) -> impl Iterator<Item = &[u8]> {
         let name = fold(name.as_ref());
-        self.0
-            .iter()
-            .filter(move |pair| pair.0 == name)
-            .map(|pair| pair.1.as_slice())
+        self.0.iter().filter(move |pair| pair.0 == name).map(|pair| pair.1.as_slice())
     }
 
     pub fn pairs(&self) -> &[(Vec<u8>, Vec<u8>)] {
@@ -100,9 +92,7 @@ impl HeaderMap {
         if count > MAX_PAIRS {
             return Err("has more than 1024 pairs");
         }
-        let (mut sizes, mut text) = rest
-            .split_at_checked(count * 8)
-            .ok_or("ends within its sizes")?;
+        let (mut sizes, mut text) = rest.split_at_checked(count * 8).ok_or("ends within its sizes")?;
         let mut map = Self::default();
         for _ in 0..count {
             let (name_size, after) = take_u32(sizes).ok_or("ends within its sizes")?;
@@ -113,11 +103,7 @@ impl HeaderMap {
             text = after;
             map.add(name, value);
         }
-        if text.is_empty() {
-            Ok(map)
-        } else {
-            Err("has bytes left over")
-        }
+        if text.is_empty() { Ok(map) } else { Err("has bytes left over") }
     }
 }
 
@@ -133,9 +119,5 @@ fn take_text(bytes: &[u8], size: usize) -> Option<(&[u8], &[u8])> {
 }
 
 fn fold(name: &[u8]) -> Vec<u8> {
-    if name.eq_ignore_ascii_case(b"host") {
-        b":authority".to_vec()
-    } else {
-        name.to_ascii_lowercase()
-    }
+    if name.eq_ignore_ascii_case(b"host") { b":authority".to_vec() } else { name.to_ascii_lowercase() }
 }

@@ -63,12 +63,7 @@ impl Host {
 
     fn sharing(program: &Program, profile: Profile, shared: SharedData) -> Result<Self, LoadError> {
         let now_ns = START.as_nanos() as u64;
-        let state = State {
-            profile,
-            shared,
-            now_ns,
-            ..State::default()
-        };
+        let state = State { profile, shared, now_ns, ..State::default() };
         let mut host = Self {
             vm: Vm::instantiate(program, state)?,
             program: program.clone(),
@@ -116,10 +111,7 @@ impl Host {
         name: &str,
         function: impl FnMut(&[u8]) -> Result<Vec<u8>, Status> + 'static,
     ) {
-        self.vm
-            .state_mut()
-            .foreign
-            .insert(name.to_owned(), Box::new(function));
+        self.vm.state_mut().foreign.insert(name.to_owned(), Box::new(function));
     }
 
     pub fn vm_configuration(&mut self, configuration: impl Into<Vec<u8>>) {
@@ -138,18 +130,12 @@ impl Host {
         self.vm.state_mut().roots.insert(id, Root::default());
         self.call::<_, ()>(id, "proxy_on_context_create", (id, 0));
 
-        let steps = [
-            ("proxy_on_vm_start", vm_size),
-            ("proxy_on_configure", configuration.len() as u32),
-        ];
+        let steps = [("proxy_on_vm_start", vm_size), ("proxy_on_configure", configuration.len() as u32)];
         for (by, size) in steps {
             if self.call::<_, u32>(id, by, (id, size)) == Some(0) {
                 self.forget_root(id);
                 self.vm.state_mut().plugin_configuration = None;
-                return Err(Refused {
-                    by,
-                    logs: self.logs()[before..].to_vec(),
-                });
+                return Err(Refused { by, logs: self.logs()[before..].to_vec() });
             }
         }
         self.vm.state_mut().plugin_configuration = None;
@@ -169,9 +155,7 @@ impl Host {
     pub fn retire(&mut self, root: RootId) {
         let state = self.vm.state_mut();
         let known = state.roots.get_mut(&root.0);
-        known
-            .unwrap_or_else(|| panic!("{root:?} is not in this VM"))
-            .retired = true;
+        known.unwrap_or_else(|| panic!("{root:?} is not in this VM")).retired = true;
         if self.newest == Some(root) {
             self.newest = None;
         }
@@ -180,10 +164,7 @@ impl Host {
 
     fn end_root_without_streams(&mut self, id: u32) {
         let state = self.vm.state();
-        let retired = state
-            .roots
-            .get(&id)
-            .is_some_and(|root| root.retired && !root.draining);
+        let retired = state.roots.get(&id).is_some_and(|root| root.retired && !root.draining);
         if !retired || state.streams.values().any(|stream| stream.root == id) {
             return;
         }
@@ -212,25 +193,17 @@ impl Host {
 
     /// A request without a body arrives at the plugin that started last.
     pub fn request(&mut self, headers: Vec<(Vec<u8>, Vec<u8>)>) -> StreamId {
-        let root = self
-            .newest
-            .expect("a plugin must be started before a request arrives");
+        let root = self.newest.expect("a plugin must be started before a request arrives");
         self.request_to(root, headers)
     }
 
     /// A request without a body arrives at `root`.
     pub fn request_to(&mut self, root: RootId, headers: Vec<(Vec<u8>, Vec<u8>)>) -> StreamId {
-        assert!(
-            self.vm.state().roots.contains_key(&root.0),
-            "{root:?} is not in this VM"
-        );
+        assert!(self.vm.state().roots.contains_key(&root.0), "{root:?} is not in this VM");
         let headers = HeaderMap::new(headers);
         let count = headers.len() as u32;
         let id = self.next_context();
-        self.vm
-            .state_mut()
-            .streams
-            .insert(id, Stream::new(root.0, headers));
+        self.vm.state_mut().streams.insert(id, Stream::new(root.0, headers));
         self.call::<_, ()>(id, "proxy_on_context_create", (id, root.0));
         let action = self.call::<_, u32>(id, "proxy_on_request_headers", (id, count, 1));
         let state = self.vm.state_mut();
@@ -245,19 +218,14 @@ impl Host {
     pub fn outcome(&self, id: StreamId) -> Outcome {
         let live = self.vm.state().streams.get(&id.0).and_then(Stream::outcome);
         let outcome = live.or_else(|| self.closed.get(&id));
-        outcome
-            .unwrap_or_else(|| panic!("{id:?} is not in this VM"))
-            .clone()
+        outcome.unwrap_or_else(|| panic!("{id:?} is not in this VM")).clone()
     }
 
     /// The reply that the guest gave itself; panics with the logs if there is none.
     pub fn reply(&self, id: StreamId) -> LocalReply {
         match self.outcome(id) {
             Outcome::Replied(reply) => reply,
-            other => panic!(
-                "{id:?} has no local reply but is {other:?}{}",
-                self.log_text()
-            ),
+            other => panic!("{id:?} has no local reply but is {other:?}{}", self.log_text()),
         }
     }
 
@@ -273,11 +241,7 @@ impl Host {
 
     /// The upstream answers a request that went on.
     pub fn respond(&mut self, id: StreamId, headers: Vec<(Vec<u8>, Vec<u8>)>) {
-        assert_eq!(
-            self.outcome(id),
-            Outcome::Continued,
-            "only an upstream that was asked answers"
-        );
+        assert_eq!(self.outcome(id), Outcome::Continued, "only an upstream that was asked answers");
         self.response_passes(id.0, HeaderMap::new(headers));
     }
 
@@ -355,17 +319,11 @@ impl Host {
             None => state.call_status = (Status::BrokenConnection as u32, "reset"),
             Some((headers, body)) => {
                 (count, size) = (headers.len() as u32, body.len() as u32);
-                state.response = Some(CallResponse {
-                    root,
-                    headers,
-                    body,
-                });
+                state.response = Some(CallResponse { root, headers, body });
             }
         }
         let name = "proxy_on_http_call_response";
-        let entered = self
-            .vm
-            .enter::<_, ()>(call.owner, name, (call.owner, id.0, count, size, 0));
+        let entered = self.vm.enter::<_, ()>(call.owner, name, (call.owner, id.0, count, size, 0));
         let state = self.vm.state_mut();
         state.response = None;
         state.call_status = (0, "");
@@ -392,14 +350,12 @@ impl Host {
 
     fn next_event(&self) -> Option<(u64, Event)> {
         let state = self.vm.state();
-        let ticks = state
-            .roots
-            .iter()
-            .filter_map(|(id, root)| root.tick.map(|tick| (tick.due_ns, Event::Tick(*id))));
-        let timeouts = state.calls.pending().filter_map(|call| {
-            call.deadline_ns
-                .map(|due_ns| (due_ns, Event::Timeout(call.id)))
-        });
+        let ticks =
+            state.roots.iter().filter_map(|(id, root)| root.tick.map(|tick| (tick.due_ns, Event::Tick(*id))));
+        let timeouts = state
+            .calls
+            .pending()
+            .filter_map(|call| call.deadline_ns.map(|due_ns| (due_ns, Event::Timeout(call.id))));
         ticks.chain(timeouts).min()
     }
 
@@ -438,11 +394,7 @@ impl Host {
     /// What the guest wrote by `proxy_set_property` in a stream; still there when it is closed.
     pub fn written_property(&self, id: StreamId, path: &[&str]) -> Option<&[u8]> {
         let key = (id.0, path.join("\0").into_bytes());
-        self.vm
-            .state()
-            .written_properties
-            .get(&key)
-            .map(Vec::as_slice)
+        self.vm.state().written_properties.get(&key).map(Vec::as_slice)
     }
 
     /// The tick period of a plugin, if it ticks.
@@ -500,11 +452,7 @@ impl Host {
         }
         self.vm.state_mut().stop_iteration = stop_iteration;
         if !misuse.is_empty() {
-            panic!(
-                "misuse of the host in {name}: {}{}",
-                misuse.join("; "),
-                self.log_text()
-            );
+            panic!("misuse of the host in {name}: {}{}", misuse.join("; "), self.log_text());
         }
         returned
     }
@@ -515,14 +463,12 @@ impl Host {
                 self.delete_root(*root);
                 return Ok(());
             }
-            Effect::Resume { context }
-            | Effect::Reset { context }
-            | Effect::Reply { context, .. } => *context,
+            Effect::Resume { context } | Effect::Reset { context } | Effect::Reply { context, .. } => {
+                *context
+            }
         };
         let Some(stream) = self.vm.state_mut().streams.get_mut(&context) else {
-            return Err(format!(
-                "{effect:?}, but {context} is not a stream: it goes nowhere"
-            ));
+            return Err(format!("{effect:?}, but {context} is not a stream: it goes nowhere"));
         };
         let done = match effect {
             Effect::Resume { .. } => stream.resume(),

@@ -55,20 +55,13 @@ pub struct HttpCalls {
 
 impl HttpCalls {
     pub fn add_cluster(&mut self, name: &str, failing: bool) {
-        let cluster = if failing {
-            Cluster::Failing
-        } else {
-            Cluster::Healthy
-        };
+        let cluster = if failing { Cluster::Failing } else { Cluster::Healthy };
         self.clusters.insert(name.to_owned(), cluster);
     }
 
     /// Takes a call in, under a token of its own.
     pub fn dispatch(&mut self, mut call: Call) -> Result<CallId, Status> {
-        let cluster = self
-            .clusters
-            .get(&call.cluster)
-            .ok_or(Status::BadArgument)?;
+        let cluster = self.clusters.get(&call.cluster).ok_or(Status::BadArgument)?;
         let named = |name| call.headers.get(name).is_some();
         if !(named(":path") && named(":method") && named(":authority")) {
             return Err(Status::BadArgument);

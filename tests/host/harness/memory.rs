@@ -34,10 +34,7 @@ impl Guest<'_> {
     pub fn read(&mut self, span: Span) -> Result<Vec<u8>, Status> {
         let range = range(span.pointer, span.size as usize)?;
         let memory = self.memory()?;
-        let bytes = memory
-            .data(&self.0)
-            .get(range)
-            .ok_or(Status::InvalidMemoryAccess)?;
+        let bytes = memory.data(&self.0).get(range).ok_or(Status::InvalidMemoryAccess)?;
         Ok(bytes.to_vec())
     }
 
@@ -45,9 +42,7 @@ impl Guest<'_> {
         let range = range(pointer, bytes.len())?;
         let memory = self.memory()?;
         let target = memory.data_mut(&mut self.0).get_mut(range);
-        target
-            .ok_or(Status::InvalidMemoryAccess)?
-            .copy_from_slice(bytes);
+        target.ok_or(Status::InvalidMemoryAccess)?.copy_from_slice(bytes);
         Ok(())
     }
 

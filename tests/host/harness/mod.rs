@@ -9,11 +9,7 @@
 //!
 //! Deliberately absent: bodies and trailers of streams, TCP, gRPC, queues, threads, sockets, time
 //! that passes by itself, and Envoy's main-thread trial run of a configuration.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each test uses a part of the host"
-)]
+#![allow(dead_code, unused_imports, reason = "each test uses a part of the host")]
 
 mod abi;
 mod env;
@@ -107,9 +103,7 @@ impl fmt::Display for LoadError {
             Self::Compile(problem) => write!(f, "the module does not compile: {problem}"),
             Self::UnknownImports(imports) => {
                 write!(f, "the module imports what this host does not define:")?;
-                imports
-                    .iter()
-                    .try_for_each(|i| write!(f, "\n    {}.{}: {}", i.module, i.name, i.ty))
+                imports.iter().try_for_each(|i| write!(f, "\n    {}.{}: {}", i.module, i.name, i.ty))
             }
             Self::Trapped(trap) => write!(f, "the module trapped while it was initialised: {trap}"),
         }
@@ -130,9 +124,7 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} refused", self.by)?;
-        self.logs
-            .iter()
-            .try_for_each(|log| write!(f, "\n    {log}"))
+        self.logs.iter().try_for_each(|log| write!(f, "\n    {log}"))
     }
 }
 

@@ -33,10 +33,8 @@ impl Program {
         static PROGRAMS: OnceLock<Mutex<HashMap<PathBuf, Slot>>> = OnceLock::new();
 
         let path = path.as_ref();
-        let mut programs = PROGRAMS
-            .get_or_init(Mutex::default)
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut programs =
+            PROGRAMS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         let slot = programs.entry(path.to_path_buf()).or_default().clone();
         drop(programs);
         let compiled = slot.get_or_init(|| {
@@ -62,10 +60,7 @@ impl Program {
 
     /// The names and types of the exports.
     pub fn exports(&self) -> Vec<(String, String)> {
-        self.0
-            .exports()
-            .map(|export| (export.name().to_owned(), describe(&export.ty())))
-            .collect()
+        self.0.exports().map(|export| (export.name().to_owned(), describe(&export.ty()))).collect()
     }
 }
 
@@ -83,9 +78,5 @@ fn describe(ty: &ExternType) -> String {
     let list = |types: Vec<String>| types.join(", ");
     let params = list(func.params().map(|ty| ty.to_string()).collect());
     let results = list(func.results().map(|ty| ty.to_string()).collect());
-    if results.is_empty() {
-        format!("func({params})")
-    } else {
-        format!("func({params}) -> {results}")
-    }
+    if results.is_empty() { format!("func({params})") } else { format!("func({params}) -> {results}") }
 }

@@ -82,24 +82,16 @@ impl State {
 
     /// The context that a host call acts on.
     pub fn effective(&self) -> u32 {
-        self.effective
-            .filter(|id| self.knows(*id))
-            .unwrap_or(self.current)
+        self.effective.filter(|id| self.knows(*id)).unwrap_or(self.current)
     }
 
     pub fn root_of(&self, context: u32) -> u32 {
-        self.streams
-            .get(&context)
-            .map_or(context, |stream| stream.root)
+        self.streams.get(&context).map_or(context, |stream| stream.root)
     }
 
     pub fn log(&mut self, level: Level, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
-        self.logs.push(Log {
-            level,
-            text,
-            context: self.current,
-        });
+        self.logs.push(Log { level, text, context: self.current });
     }
 
     pub fn map(&self, map: MapType) -> Option<&HeaderMap> {
@@ -130,8 +122,6 @@ impl State {
     /// The answer that is being delivered, if it is for the effective context's root.
     pub fn call_response(&self) -> Option<&CallResponse> {
         let root = self.root_of(self.effective());
-        self.response
-            .as_ref()
-            .filter(|response| response.root == root)
+        self.response.as_ref().filter(|response| response.root == root)
     }
 }

@@ -34,17 +34,9 @@ pub struct LocalReply {
 
 impl fmt::Debug for LocalReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {:?}",
-            self.status,
-            String::from_utf8_lossy(&self.body)
-        )?;
+        write!(f, "{} {:?}", self.status, String::from_utf8_lossy(&self.body))?;
         for (name, value) in self.headers.pairs() {
-            let (name, value) = (
-                String::from_utf8_lossy(name),
-                String::from_utf8_lossy(value),
-            );
+            let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
             write!(f, "\n    {name}: {value}")?;
         }
         Ok(())
@@ -101,11 +93,7 @@ impl Stream {
     /// The headers callback returned; a reply or a reset within it has precedence.
     pub fn decide(&mut self, pause: bool) {
         if let Phase::Deciding = self.phase {
-            self.phase = Phase::Settled(if pause {
-                Outcome::Paused
-            } else {
-                Outcome::Continued
-            });
+            self.phase = Phase::Settled(if pause { Outcome::Paused } else { Outcome::Continued });
         }
         if let Phase::Settled(Outcome::Continued) = self.phase {
             self.request_access = Access::Closed;

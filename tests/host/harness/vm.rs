@@ -34,11 +34,7 @@ impl Vm {
             return Err(LoadError::UnknownImports(unknown));
         }
         let instance = linker.instantiate(&mut store, &program.0).map_err(failed)?;
-        Ok(Self {
-            store,
-            instance,
-            trap: None,
-        })
+        Ok(Self { store, instance, trap: None })
     }
 
     /// Calls the export `name` on behalf of `context`. `None`: there is no such export.
@@ -83,21 +79,14 @@ impl Vm {
 }
 
 /// The imports that are not defined, or are with another type.
-fn unknown_imports(
-    program: &Program,
-    linker: &Linker<State>,
-    store: &mut Store<State>,
-) -> Vec<Import> {
+fn unknown_imports(program: &Program, linker: &Linker<State>, store: &mut Store<State>) -> Vec<Import> {
     let imports = program.0.imports().zip(program.imports());
     let unknown = imports.filter(|(import, _)| {
         let Some(Extern::Func(defined)) = linker.get_by_import(&mut *store, import) else {
             return true;
         };
         let defined = defined.ty(&mut *store);
-        !import
-            .ty()
-            .func()
-            .is_some_and(|wanted| wanted.matches(&defined))
+        !import.ty().func().is_some_and(|wanted| wanted.matches(&defined))
     });
     unknown.map(|(_, described)| described).collect()
 }

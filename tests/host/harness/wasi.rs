@@ -12,14 +12,8 @@ use super::state::State;
 
 const WASI: &str = "wasi_snapshot_preview1";
 
-const DEFINED: [&str; 6] = [
-    "environ_sizes_get",
-    "environ_get",
-    "fd_write",
-    "clock_time_get",
-    "random_get",
-    "proc_exit",
-];
+const DEFINED: [&str; 6] =
+    ["environ_sizes_get", "environ_get", "fd_write", "clock_time_get", "random_get", "proc_exit"];
 
 const SUCCESS: u32 = 0;
 const BADF: u32 = 8;
@@ -29,23 +23,11 @@ const ENOSYS: i32 = 52;
 const NOTSUP: u32 = 58;
 
 pub fn define(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        WASI,
-        "environ_sizes_get",
-        |c: Caller<'_, State>, count: u32, size: u32| {
-            let mut guest = Guest(c);
-            errno(
-                guest
-                    .write_u32(count, 0)
-                    .and_then(|()| guest.write_u32(size, 0)),
-            )
-        },
-    )?;
-    linker.func_wrap(
-        WASI,
-        "environ_get",
-        |_: Caller<'_, State>, _: u32, _: u32| SUCCESS,
-    )?;
+    linker.func_wrap(WASI, "environ_sizes_get", |c: Caller<'_, State>, count: u32, size: u32| {
+        let mut guest = Guest(c);
+        errno(guest.write_u32(count, 0).and_then(|()| guest.write_u32(size, 0)))
+    })?;
+    linker.func_wrap(WASI, "environ_get", |_: Caller<'_, State>, _: u32, _: u32| SUCCESS)?;
     linker.func_wrap(
         WASI,
         "fd_write",
@@ -53,24 +35,14 @@ pub fn define(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<(
             fd_write(Guest(c), fd, slices, count, written_at)
         },
     )?;
-    linker.func_wrap(
-        WASI,
-        "clock_time_get",
-        |c: Caller<'_, State>, clock: u32, _: u64, at: u32| {
-            let mut guest = Guest(c);
-            let now = guest.state().now_ns;
-            if clock > 1 {
-                NOTSUP
-            } else {
-                errno(guest.write_u64(at, now))
-            }
-        },
-    )?;
-    linker.func_wrap(
-        WASI,
-        "random_get",
-        |c: Caller<'_, State>, at: u32, size: u32| random_get(Guest(c), at, size),
-    )?;
+    linker.func_wrap(WASI, "clock_time_get", |c: Caller<'_, State>, clock: u32, _: u64, at: u32| {
+        let mut guest = Guest(c);
+        let now = guest.state().now_ns;
+        if clock > 1 { NOTSUP } else { errno(guest.write_u64(at, now)) }
+    })?;
+    linker.func_wrap(WASI, "random_get", |c: Caller<'_, State>, at: u32, size: u32| {
+        random_get(Guest(c), at, size)
+    })?;
     linker.func_wrap(WASI, "proc_exit", |code: u32| -> wasmtime::Result<()> {
         bail!("the guest called proc_exit({code})")
     })?;
@@ -100,9 +72,7 @@ fn fd_write(mut guest: Guest<'_>, fd: u32, slices: u32, count: u32, written_at: 
         Err(_) => FAULT,
         Ok(text) => {
             if !text.is_empty() {
-                guest
-                    .state()
-                    .log(level, text.strip_suffix(b"\n").unwrap_or(&text));
+                guest.state().log(level, text.strip_suffix(b"\n").unwrap_or(&text));
             }
             errno(guest.write_u32(written_at, text.len() as u32))
         }
@@ -110,17 +80,11 @@ fn fd_write(mut guest: Guest<'_>, fd: u32, slices: u32, count: u32, written_at: 
 }
 
 fn gather(guest: &mut Guest<'_>, slices: u32, count: u32) -> Result<Vec<u8>, Status> {
-    let table = guest.read(Span {
-        pointer: slices,
-        size: count.saturating_mul(8),
-    })?;
+    let table = guest.read(Span { pointer: slices, size: count.saturating_mul(8) })?;
     let mut text = Vec::new();
     for slice in table.chunks_exact(8) {
         let number = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| slice[at + byte]));
-        text.extend(guest.read(Span {
-            pointer: number(0),
-            size: number(4),
-        })?);
+        text.extend(guest.read(Span { pointer: number(0), size: number(4) })?);
     }
     Ok(text)
 }
@@ -133,9 +97,7 @@ fn random_get(mut guest: Guest<'_>, at: u32, size: u32) -> u32 {
     let mut bytes = vec![0; size as usize];
     for byte in &mut bytes {
         let random = &mut guest.state().random;
-        *random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         *byte = random.to_be_bytes()[0];
     }
     errno(guest.write(at, &bytes))
