@@ -15,5 +15,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod configuration;
+mod headers;
+mod keys;
+mod load_test;
+mod refusals;
+mod scene;
 mod self_test;
 mod support;

@@ -1,0 +1,106 @@
+//! What most cases stand on: one provider with one key, an upstream, and a configuration that uses every kind of rule.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::support::tokens::{SigningKey, jwks};
+use crate::support::{Envoy, JwksServer, Request, Upstream};
+
+pub const ISSUER: &str = "https://idp.example";
+
+/// An identity provider with an Ed25519 key, and an upstream.
+pub struct Scene {
+    pub key: SigningKey,
+    pub idp: JwksServer,
+    pub upstream: Upstream,
+}
+
+impl Scene {
+    pub async fn start() -> Self {
+        let key = SigningKey::eddsa("k1");
+        let idp = JwksServer::start(&jwks([&key])).await;
+        Self { key, idp, upstream: Upstream::start().await }
+    }
+
+    /// One worker with the filter and the configuration of [`configuration`](Self::configuration).
+    pub async fn envoy(&self) -> Envoy {
+        self.envoy_with(json!({})).await
+    }
+
+    /// The same with `extra` fields of the provider.
+    pub async fn envoy_with(&self, extra: Value) -> Envoy {
+        Envoy::with_filter(self.configuration(extra), &self.upstream)
+            .cluster("idp", self.idp.address())
+            .start()
+            .await
+    }
+
+    /// `/open` is open, `/optional` takes a missing token, everything else needs a good one.
+    pub fn configuration(&self, extra: Value) -> Value {
+        let mut provider = json!({
+            "issuer": ISSUER,
+            "audiences": ["api"],
+            "remote_jwks": {
+                "http_uri": { "uri": self.idp.uri(), "cluster": "idp", "timeout": "2s" },
+                "cache_duration": "300s",
+            },
+            "claim_to_headers": [
+                { "header_name": "x-user-id", "claim_name": "sub" },
+                { "header_name": "x-roles", "claim_name": "roles" },
+            ],
+            "forward_payload_header": "x-payload",
+        });
+        for (name, value) in extra.as_object().into_iter().flatten() {
+            provider[name] = value.clone();
+        }
+        json!({
+            "providers": { "acme": provider },
+            "realm": "acme",
+            "rules": [
+                { "match": { "path": "/open" } },
+                { "match": { "prefix": "/optional" }, "requires": { "allow_missing": {} } },
+                { "match": { "prefix": "/" }, "requires": { "provider_name": "acme" } },
+            ],
+        })
+    }
+
+    pub fn token(&self) -> String {
+        self.key.sign(&claims(json!({})))
+    }
+
+    /// A request that must pass.
+    pub fn good_request(&self, path: &str) -> Request {
+        Request::get(path).bearer(&self.token())
+    }
+}
+
+/// Claims that are good for an hour, with `extra` on top.
+pub fn claims(extra: Value) -> Value {
+    let mut claims = json!({ "iss": ISSUER, "aud": "api", "sub": "alice", "exp": now() + 3600 });
+    for (name, value) in extra.as_object().into_iter().flatten() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Fails unless the filter never crashed in this Envoy.
+pub async fn assert_no_vm_failure(envoy: &Envoy) {
+    let log = envoy.log();
+    for sign in ["panic", "unreachable", "Wasm VM failed", "wasm_fail"] {
+        assert!(!log.contains(sign), "{sign:?} in the log:\n{log}");
+    }
+    for (name, value) in envoy.stats("wasm").await {
+        assert!(!name.contains("vm_reload") || value == 0, "{name} is {value}");
+    }
+}
+
+/// A good request is answered, which a worker with a dead VM does not.
+pub async fn assert_alive(scene: &Scene, address: SocketAddr) {
+    assert_eq!(scene.good_request("/alive").send(address).await.status, 200);
+}
