@@ -1,5 +1,6 @@
 //! Requests and replies as the clients see them: header lists in order, values as bytes.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::{Http1, Http2};
 
 /// A request that any of the clients can send.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     pub method: String,
     pub path: String,
@@ -17,7 +18,7 @@ pub struct Request {
 }
 
 /// A complete response.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reply {
     pub status: u16,
     /// In order, with duplicates, names in lower case.
@@ -85,6 +86,22 @@ impl Reply {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("status", &self.status)
+            .field("headers", &readable(&self.headers))
+            .field("body", &self.text())
+            .field("trailers", &readable(&self.trailers))
+            .finish()
+    }
+}
+
+/// Header lines for a message of a failing case.
+pub fn readable(headers: &[(String, Vec<u8>)]) -> Vec<String> {
+    headers.iter().map(|(name, value)| format!("{name}: {}", value.escape_ascii())).collect()
 }
 
 /// All values of a header whose name is spelt like this, but for case.

@@ -1,5 +1,6 @@
 //! An upstream that remembers what it received.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +8,7 @@ use hyper::body::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::message::values;
+use super::message::{readable, values};
 use super::{echo, http};
 
 /// A running upstream. It answers with what the demo upstream answers, over HTTP/1.1 and HTTP/2.
@@ -18,7 +19,7 @@ pub struct Upstream {
 }
 
 /// A request as it came out of the gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ReceivedRequest {
     pub method: String,
     /// With query.
@@ -75,6 +76,17 @@ impl ReceivedRequest {
             .filter(|(other, _)| other.replace('_', "-").eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_slice())
             .collect()
+    }
+}
+
+impl fmt::Debug for ReceivedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceivedRequest")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("headers", &readable(&self.headers))
+            .field("body_length", &self.body_length)
+            .finish()
     }
 }
 
