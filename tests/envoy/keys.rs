@@ -17,7 +17,7 @@ async fn requests_wait_for_one_fetch_and_are_resumed() {
 
     let token = scene.token();
     let replies =
-        load(envoy.gateway(), 20, 100, |index| Request::get(&format!("/{index}")).bearer(&token)).await;
+        load(envoy.gateway(), 20, 100, move |index| Request::get(&format!("/{index}")).bearer(&token)).await;
 
     assert!(replies.iter().all(|reply| reply.status == 200));
     assert_eq!(scene.idp.fetches(), 1);

@@ -23,7 +23,7 @@ async fn ten_thousand_mixed_requests_over_fifty_connections_are_all_answered_rig
     let forged = SigningKey::eddsa("k1").sign(&claims(json!({ "sub": "root" })));
     let unknown_key = SigningKey::eddsa("k9").sign(&claims(json!({ "sub": "root" })));
     // What is sent, and the status it must have.
-    let case = |index: usize| {
+    let case = move |index: usize| {
         let path = format!("/{index}");
         let spoofed = |request: Request| request.header("x-user-id", "root").header("X_User_Id", "root");
         match index % 10 {
@@ -39,7 +39,8 @@ async fn ten_thousand_mixed_requests_over_fifty_connections_are_all_answered_rig
         }
     };
 
-    let replies = load(envoy.gateway(), 50, REQUESTS, |index| case(index).0).await;
+    let sent = case.clone();
+    let replies = load(envoy.gateway(), 50, REQUESTS, move |index| sent(index).0).await;
 
     for (index, reply) in replies.iter().enumerate() {
         assert_eq!(reply.status, case(index).1, "request {index}: {}", reply.text());

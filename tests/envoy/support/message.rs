@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Http1, Http2};
 
 /// A request that any of the clients can send.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
     pub path: String,
