@@ -30,6 +30,10 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl ConfigError {
+    pub(super) fn nothing() -> Self {
+        Self { path: String::new(), found: "nothing".to_owned(), expected: "a JSON object".to_owned() }
+    }
+
     pub(super) fn not_json(error: &JsonError) -> Self {
         Self { path: String::new(), found: error.to_string(), expected: "a JSON object".to_owned() }
     }

@@ -1,7 +1,7 @@
 //! Configuration: text in, compiled value out, or one message that says what to mend.
 //!
-//! Takes the JSON that the host hands over (Envoy `Struct` or `StringValue`, Istio `pluginConfig`, APISIX `conf`), gives
-//! a [`Config`] that needs no further checks. The shape is that of Envoy's `JwtAuthentication` message (envoy
+//! Takes what the host hands over (JSON text from a `StringValue` of Envoy, Istio's `pluginConfig`, APISIX's `conf`; the
+//! binary form of a `Struct` of Envoy), gives a [`Config`] that needs no further checks. The shape is that of Envoy's `JwtAuthentication` message (envoy
 //! `api/envoy/extensions/filters/http/jwt_authn/v3/config.proto`), in `snake_case` or `camelCase`, with additions of our
 //! own. A field that is not known, or known and not built yet, is refused by name: nothing is ever ignored silently.
 //! Deliberately has no behaviour beyond parsing.
@@ -9,6 +9,7 @@
 mod error;
 mod fields;
 mod header_name;
+mod protobuf_struct;
 mod provider;
 mod rules;
 mod value;
@@ -185,8 +186,21 @@ impl Config {
     ///
     /// The first thing found that must be mended.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
-        let json = Json::parse(text).map_err(|error| ConfigError::not_json(&error))?;
-        let mut top = Fields::of(Node::root(&json))?;
+        if text.is_empty() {
+            return Err(ConfigError::nothing());
+        }
+        match Json::parse(text) {
+            Ok(json) => Self::from_json(&json),
+            Err(error) => {
+                let decoded = protobuf_struct::to_json(text).ok_or_else(|| ConfigError::not_json(&error))?;
+                let json = Json::parse(decoded.as_bytes()).map_err(|error| ConfigError::not_json(&error))?;
+                Self::from_json(&json)
+            }
+        }
+    }
+
+    fn from_json(json: &Json<'_>) -> Result<Self, ConfigError> {
+        let mut top = Fields::of(Node::root(json))?;
         top.ignore("@type");
         let providers = match top.take("providers")? {
             Some(node) => provider::parse_all(&node)?,

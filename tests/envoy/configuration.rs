@@ -1,6 +1,6 @@
 //! Configurations as Envoy loads or refuses them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scene::Scene;
 use crate::support::Envoy;
@@ -28,6 +28,33 @@ async fn a_wrong_configuration_is_refused_with_one_message() {
         assert_eq!(lines.len(), 1, "{log}");
         assert!(lines[0].contains(message), "{}", lines[0]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_struct_is_read_like_the_json_it_stands_for() {
+    let scene = Scene::start().await;
+    let configuration = scene.configuration(json!({ "clock_skew_seconds": 30, "forward": false }));
+    let as_struct = |mut configuration: Value| {
+        configuration =
+            json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": configuration });
+        move |bootstrap: &mut Value| {
+            let chain = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0];
+            let filter = &mut chain["filters"][0]["typed_config"]["http_filters"][0];
+            filter["typed_config"]["config"]["configuration"] = configuration;
+        }
+    };
+    let envoy = Envoy::with_filter("", &scene.upstream)
+        .cluster("idp", scene.idp.address())
+        .bootstrap(as_struct(configuration.clone()))
+        .start()
+        .await;
+    assert_eq!(scene.good_request("/").send(envoy.gateway()).await.status, 200);
+    assert_eq!(scene.upstream.last_request().header("x-user-id"), [b"alice"]);
+
+    let mut wrong = configuration;
+    wrong["rules"][0]["match"]["path"] = json!(5);
+    let log = Envoy::with_filter("", &scene.upstream).bootstrap(as_struct(wrong)).refused().await;
+    assert!(log.contains("rules[0].match.path: found the number 5, expected a string"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
