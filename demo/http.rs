@@ -9,12 +9,17 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::HOST;
 use hyper::service::service_fn;
-use hyper::{Request, Response, client, server};
+use hyper::{HeaderMap, Request, Response, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 
 /// An answer with its whole body.
 pub type Answer = Response<Full<Bytes>>;
+
+/// The trailers of a request, in its extensions.
+#[derive(Clone)]
+#[allow(dead_code, reason = "the suites look at them")]
+pub struct Trailers(pub HeaderMap);
 
 /// Answers every request on `listener` with `handler`, over HTTP/1.1 or HTTP/2 with prior knowledge.
 pub async fn serve<H>(listener: TcpListener, handler: H)
@@ -35,9 +40,10 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = handler.clone();
         async move {
-            let (parts, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
-            Ok::<_, hyper::Error>(handler(&Request::from_parts(parts, body)))
+            let (mut parts, body) = request.into_parts();
+            let body = body.collect().await?;
+            parts.extensions.insert(Trailers(body.trailers().cloned().unwrap_or_default()));
+            Ok::<_, hyper::Error>(handler(&Request::from_parts(parts, body.to_bytes())))
         }
     });
     // An error here is a client that went away.

@@ -31,6 +31,22 @@ async fn h1_the_upstream_never_sees_a_forged_identity_header() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_identity_header_comes_in_through_the_trailers() {
+    let scene = Scene::start().await;
+    let envoy = scene.envoy().await;
+    for path in ["/open", "/x"] {
+        let request = scene
+            .good_request(path)
+            .body("x")
+            .trailer("x-user-id", "root")
+            .trailer("x_user_id", "root")
+            .trailer("x-checksum", "5");
+        assert_eq!(request.send_http2(envoy.gateway()).await.status, 200);
+        assert_eq!(scene.upstream.last_request().trailers, [("x-checksum".to_owned(), b"5".to_vec())]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn claims_arrive_as_values_that_every_server_can_read() {
     let scene = Scene::start().await;
     let envoy = scene.envoy().await;

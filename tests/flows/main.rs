@@ -14,6 +14,7 @@ mod configuration;
 mod documentation;
 mod key_schedule;
 mod peers_holes;
+mod property;
 mod refusals;
 mod rewriting;
 mod support;

@@ -52,7 +52,7 @@ impl Http1 {
     }
 
     fn serialize(&self, request: &Request) -> Vec<u8> {
-        let Request { method, path, headers, body } = request;
+        let Request { method, path, headers, body, trailers: _ } = request;
         let has = |name: &str| values(headers, name).next().is_some();
 
         let mut bytes = format!("{method} {path} HTTP/1.1\r\n").into_bytes();

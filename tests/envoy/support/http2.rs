@@ -1,11 +1,14 @@
 //! An HTTP/2 client with prior knowledge, for what HTTP/1.1 cannot show: trailers, gRPC, many streams at once.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::HeaderMap;
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,8 +19,10 @@ use super::{ANSWER_TIMEOUT, Reply, Request};
 #[derive(Clone)]
 pub struct Http2 {
     address: SocketAddr,
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Body>,
 }
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Http2 {
     pub async fn connect(address: SocketAddr) -> Self {
@@ -29,13 +34,26 @@ impl Http2 {
 
     /// Sends a request and waits for its reply. Names must be in lower case, as HTTP/2 wants them.
     pub async fn send(&mut self, request: &Request) -> Reply {
-        let Request { method, path, headers, body } = request;
+        let Request { method, path, headers, body, trailers } = request;
         let mut request =
             hyper::Request::builder().method(method.as_str()).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(name, value.as_slice());
         }
-        let request = request.body(Full::from(body.clone())).unwrap();
+        let body = Full::<Bytes>::from(body.clone());
+        let body = match trailers.as_slice() {
+            [] => body.boxed_unsync(),
+            trailers => {
+                let trailers: HeaderMap = trailers
+                    .iter()
+                    .map(|(name, value)| {
+                        (name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value).unwrap())
+                    })
+                    .collect();
+                body.with_trailers(async { Some(Ok(trailers)) }).boxed_unsync()
+            }
+        };
+        let request = request.body(body).unwrap();
 
         timeout(ANSWER_TIMEOUT, self.exchange(request))
             .await
@@ -43,7 +61,7 @@ impl Http2 {
             .unwrap()
     }
 
-    async fn exchange(&mut self, request: hyper::Request<Full<Bytes>>) -> hyper::Result<Reply> {
+    async fn exchange(&mut self, request: hyper::Request<Body>) -> hyper::Result<Reply> {
         let (parts, body) = self.sender.send_request(request).await?.into_parts();
         let body = body.collect().await?;
         Ok(Reply {

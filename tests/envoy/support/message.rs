@@ -15,6 +15,8 @@ pub struct Request {
     /// In order, with duplicates, in the spelling given. `host` is added by the client when it is not there.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
+    /// Sent over HTTP/2 only.
+    pub trailers: Vec<(String, Vec<u8>)>,
 }
 
 /// A complete response.
@@ -30,7 +32,13 @@ pub struct Reply {
 
 impl Request {
     pub fn new(method: &str, path: &str) -> Self {
-        Self { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            trailers: Vec::new(),
+        }
     }
 
     pub fn get(path: &str) -> Self {
@@ -56,6 +64,12 @@ impl Request {
     #[must_use]
     pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         self.body = body.as_ref().to_vec();
+        self
+    }
+
+    #[must_use]
+    pub fn trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.trailers.push((name.to_owned(), value.as_ref().to_vec()));
         self
     }
 

@@ -27,6 +27,8 @@ pub struct ReceivedRequest {
     /// In order, except that values of one name stand together; names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body_length: usize,
+    /// Like `headers`.
+    pub trailers: Vec<(String, Vec<u8>)>,
 }
 
 impl Upstream {
@@ -86,6 +88,7 @@ impl fmt::Debug for ReceivedRequest {
             .field("path", &self.path)
             .field("headers", &readable(&self.headers))
             .field("body_length", &self.body_length)
+            .field("trailers", &readable(&self.trailers))
             .finish()
     }
 }
@@ -95,7 +98,9 @@ impl From<&hyper::Request<Bytes>> for ReceivedRequest {
         let header = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
             (name.to_string(), value.as_bytes().to_vec())
         };
+        let trailers = request.extensions().get::<http::Trailers>();
         Self {
+            trailers: trailers.map(|trailers| trailers.0.iter().map(header).collect()).unwrap_or_default(),
             method: request.method().to_string(),
             path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             headers: request.headers().iter().map(header).collect(),
