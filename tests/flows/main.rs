@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod architecture;
 mod configuration;
 mod documentation;
 mod key_schedule;

@@ -1,0 +1,105 @@
+//! The dependency direction of ARCHITECTURE.md, held by a test: nothing points back or up.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module of the crate and the modules that it may name.
+const MAY_NAME: [(&str, &[&str]); 14] = [
+    ("json", &[]),
+    ("time", &[]),
+    ("request", &[]),
+    ("path", &["request"]),
+    ("jose", &["json", "time"]),
+    ("config", &["jose", "json", "path"]),
+    ("keys", &["jose", "time"]),
+    ("verify", &["config", "jose", "json", "time"]),
+    ("rejection", &["verify"]),
+    ("rule", &["config", "path", "rejection"]),
+    ("credential", &["config", "rejection", "request"]),
+    ("authorize", &["config", "credential", "rejection", "verify"]),
+    ("rewrite", &["authorize", "config", "credential", "json", "request", "verify"]),
+    (
+        "engine",
+        &[
+            "authorize",
+            "config",
+            "credential",
+            "jose",
+            "json",
+            "keys",
+            "rejection",
+            "request",
+            "rewrite",
+            "rule",
+            "time",
+            "verify",
+        ],
+    ),
+];
+
+fn files(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let entries = fs::read_dir(path).expect("a readable directory");
+    entries.flat_map(|entry| files(&entry.expect("a readable entry").path())).collect()
+}
+
+/// The code of a file, without its unit tests.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).expect("a readable file");
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+fn module_path(module: &str) -> PathBuf {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let file = src.join(format!("{module}.rs"));
+    if file.is_file() { file } else { src.join(module) }
+}
+
+/// The modules that `module` names, itself excepted.
+fn named(module: &str) -> BTreeSet<String> {
+    let word =
+        |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let names = files(&module_path(module));
+    let names = names.iter().flat_map(|file| {
+        let code = code(file);
+        code.split("crate::").skip(1).map(word).collect::<Vec<_>>()
+    });
+    names.filter(|name| name != module).collect()
+}
+
+#[test]
+fn every_module_names_only_those_below_it() {
+    for (module, allowed) in MAY_NAME {
+        for name in named(module) {
+            assert!(allowed.contains(&name.as_str()), "{module} names {name}");
+        }
+    }
+}
+
+#[test]
+fn every_module_has_its_place_in_the_order() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in fs::read_dir(src).unwrap() {
+        let path = entry.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap();
+        let is_placed = ["lib", "host"].contains(&module) || MAY_NAME.iter().any(|(name, _)| *name == module);
+        assert!(is_placed, "{module} is not in MAY_NAME");
+    }
+}
+
+#[test]
+fn the_host_alone_names_the_sdk_and_one_of_its_calls() {
+    for (module, _) in MAY_NAME {
+        for file in files(&module_path(module)) {
+            assert!(!code(&file).contains("proxy_wasm"), "{}", file.display());
+        }
+    }
+    for file in files(&module_path("host")) {
+        let code = code(&file);
+        let calls = code.split("hostcalls::").skip(1);
+        assert!(calls.into_iter().all(|call| call.starts_with("dispatch_http_call(")), "{}", file.display());
+    }
+}
