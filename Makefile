@@ -5,6 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 BUILD := $(or $(CARGO_TARGET_DIR),target)
+CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 WASM := target/edge_authn.wasm
 WASM_BUDGET := tests/wasm-size-budget.txt
 
@@ -29,9 +30,11 @@ setup: rust ## Install all that the other targets would install when they need i
 	scripts/node.sh
 	scripts/wasm-bindgen-test-runner.sh
 
-# Copied even when unchanged: its age tells the Envoy suite that it belongs to the sources.
+# Copied even when unchanged: its age tells the suites that it belongs to the sources.
+# Paths of this machine are kept out of the module: panic messages carry them, and builds would differ by them.
 .PHONY: wasm
 wasm: rust ## Build the filter into target/edge_authn.wasm
+	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$(CARGO_DIR)=cargo --remap-path-prefix=$(CURDIR)=." \
 	cargo build --release --lib --target wasm32-wasip1
 	@cp $(BUILD)/wasm32-wasip1/release/edge_authn.wasm $(WASM)
 	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
