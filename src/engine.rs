@@ -5,7 +5,6 @@
 //! keys have settled, so nothing half-decided is ever kept. Sans-IO: it makes no call and reads no clock.
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::authorize::{Authenticated, authorize};
 use crate::config::{Config, KeySource, ProviderId, RemoteJwks, Requirement};
@@ -156,6 +155,16 @@ impl Engine {
         due.collect()
     }
 
+    /// The document that the request just decided must fetch itself, on a host where nothing else can. It is under way
+    /// afterwards.
+    pub fn own_fetch(&mut self, now: UnixTime) -> Option<ProviderId> {
+        let keepers = self.keepers.iter_mut().enumerate();
+        // Every keeper is asked, since each of them forgets the request with this call.
+        let due = keepers
+            .filter_map(|(index, keeper)| keeper.as_mut()?.own_fetch(now).then_some(ProviderId(index)));
+        due.last()
+    }
+
     /// The remote document of a provider.
     pub fn remote(&self, provider: ProviderId) -> Option<&RemoteJwks> {
         match &self.config.provider(provider)?.keys {
@@ -164,9 +173,9 @@ impl Engine {
         }
     }
 
-    /// How long until [`fetches`](Self::fetches) should be asked again; `None` when nothing is planned.
-    pub fn next_wake(&self, now: UnixTime) -> Option<Duration> {
-        self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min().map(|at| now.until(at))
+    /// When [`fetches`](Self::fetches) should be asked again, which may be in the past; `None` when nothing is planned.
+    pub fn wake_at(&self) -> Option<UnixTime> {
+        self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min()
     }
 
     /// Takes in what came of a fetch, after which waiting requests can be decided again.

@@ -170,7 +170,12 @@ impl<'a> Object<'a> {
     /// See [`JsonError`]; anything but an object is a [`JsonError::Syntax`].
     pub fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
         let raw: &RawValue = serde_json::from_slice(text).map_err(JsonError::syntax)?;
-        Self::from_raw(raw.get(), 1)
+        if raw.get().starts_with('{') {
+            Self::from_raw(raw.get(), 1)
+        } else {
+            // Not left to serde, whose message would quote the value.
+            Err(JsonError::Syntax { message: "expected an object".to_owned() })
+        }
     }
 
     fn from_raw(text: &'a str, depth: usize) -> Result<Self, JsonError> {

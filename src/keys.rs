@@ -47,6 +47,8 @@ pub struct KeyKeeper {
     not_before: Option<UnixTime>,
     /// Whether a request has asked for keys that are not there.
     is_wanted: bool,
+    /// Whether a request has asked for keys since [`KeyKeeper::own_fetch`] was last called.
+    was_asked: bool,
 }
 
 #[derive(Debug)]
@@ -68,12 +70,14 @@ impl KeyKeeper {
             failures: 0,
             not_before: None,
             is_wanted: false,
+            was_asked: false,
         }
     }
 
     /// The keys for a request at `now`.
     pub fn keys(&mut self, now: UnixTime) -> Keys<'_> {
         self.forget_lost_fetch(now);
+        self.was_asked = true;
         let is_failing = self.failures > 0;
         if let Some(held) = &self.held
             && (now < held.fresh_until || (is_failing && now < held.fresh_until.after(MAX_STALE)))
@@ -100,6 +104,12 @@ impl KeyKeeper {
         is_due
     }
 
+    /// Like [`next_fetch`](Self::next_fetch), but only for a keeper that has been asked for keys since the last call of
+    /// this function: on a host without timers, the request that asked is the one that fetches.
+    pub fn own_fetch(&mut self, now: UnixTime) -> bool {
+        std::mem::take(&mut self.was_asked) && self.next_fetch(now)
+    }
+
     /// When [`next_fetch`](Self::next_fetch) should be asked next, if ever; may lie in the past.
     pub fn wake_at(&self) -> Option<UnixTime> {
         self.in_flight_until.or_else(|| self.due_at())
@@ -120,8 +130,12 @@ impl KeyKeeper {
         self.is_wanted = false;
     }
 
-    /// A fetch brought no usable keys. What is held stays.
+    /// A fetch brought no usable keys. What is held stays. When no fetch is under way, this is the answer to one that
+    /// has been given up or overtaken, and counts for nothing: calls that fail together are one failure.
     pub fn failed(&mut self, now: UnixTime) {
+        if self.in_flight_until.is_none() {
+            return;
+        }
         let back_off = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(16)).min(LONGEST_BACK_OFF);
         self.in_flight_until = None;
         self.failures = self.failures.saturating_add(1);

@@ -156,8 +156,11 @@ fn claim_to_header(node: Node<'_>) -> Result<ClaimToHeader, ConfigError> {
 }
 
 fn local_jwks(node: Node<'_>) -> Result<JwkSet, ConfigError> {
+    // Nothing that stands here is shown in a message: it may be a shared secret.
+    if node.value.as_object().is_none() {
+        return Err(node.error(node.value.kind(), "an object"));
+    }
     let mut fields = Fields::of(node.clone())?;
-    // Its value is not shown in any message: a shared secret may stand here.
     let inline = fields.take("inline_string")?;
     fields.finish(&["filename", "inline_bytes", "environment_variable", "watched_directory"])?;
     let inline = inline.ok_or_else(|| node.error("nothing", "the field \"inline_string\""))?;

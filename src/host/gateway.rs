@@ -17,21 +17,41 @@ use crate::jose::jwk::MAX_JWKS_BYTES;
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
 use crate::rewrite::{HeaderEdit, HeaderEdits};
+use crate::time::UnixTime;
 
 /// The most requests that wait for keys at one time; each holds a copy of its header.
 const MAX_WAITING: usize = 1024;
 
-/// Shared by the contexts of one VM, which run one at a time. Never borrowed across a host call that could call back.
-pub(super) type SharedGateway = Rc<RefCell<Gateway>>;
+/// The shortest period that a host's timer takes.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+
+/// A timer that should have fired this long ago is set again.
+const LOST_TIMER: Duration = Duration::from_secs(1);
+
+/// Shared by the contexts of one VM, which run one at a time.
+#[derive(Clone, Debug)]
+pub(super) struct SharedGateway(Rc<RefCell<Gateway>>);
 
 /// The state behind one root context.
 #[derive(Debug)]
 pub(super) struct Gateway {
-    pub(super) root_id: u32,
-    pub(super) engine: Option<Engine>,
-    pub(super) has_timer: bool,
+    root_id: u32,
+    engine: Option<Engine>,
+    /// `None` on a host without timers, else when the timer is set to fire.
+    timer: Option<Timer>,
     waiting: BTreeMap<u32, RequestHead>,
-    calls: BTreeMap<u32, ProviderId>,
+    calls: BTreeMap<u32, Call>,
+}
+
+/// When the timer will fire, if it is set.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timer(Option<UnixTime>);
+
+#[derive(Debug)]
+struct Call {
+    provider: ProviderId,
+    /// The stream that made the call, or the root.
+    context_id: u32,
 }
 
 /// What a stream's callback must tell the host.
@@ -41,13 +61,113 @@ pub(super) enum Outcome {
     Pause,
 }
 
+impl SharedGateway {
+    pub(super) fn new(root_id: u32) -> Self {
+        let (waiting, calls) = (BTreeMap::new(), BTreeMap::new());
+        Self(Rc::new(RefCell::new(Gateway { root_id, engine: None, timer: None, waiting, calls })))
+    }
+
+    /// The only way to the state: a borrow cannot outlive the step, so no pattern or nested call meets it borrowed.
+    pub(super) fn with<R>(&self, step: impl FnOnce(&mut Gateway) -> R) -> R {
+        step(&mut self.0.borrow_mut())
+    }
+
+    /// Answers the request of the running stream, or has it wait.
+    pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead) -> Outcome {
+        let decision = self.with(|gateway| gateway.decide(&head));
+        let own_fetch = self.with(|gateway| gateway.own_fetch(&decision));
+        let must_wait = own_fetch.is_some() || matches!(decision, Decision::Await(_));
+        if must_wait {
+            match self.with(|gateway| gateway.wait(context_id, head, own_fetch)) {
+                Ok(()) => return Outcome::Pause,
+                Err(CannotWait::NothingToWaitFor) => return self.answer_again(context_id),
+                Err(CannotWait::Overloaded) => {}
+            }
+        }
+        match decision {
+            Decision::Forward(edits) => forward(&edits),
+            Decision::Refuse(rejection) => self.refuse(&rejection),
+            Decision::Await(_) => self.refuse(&Rejection::Overloaded),
+        }
+    }
+
+    /// Answers a request that has waited, in its own stream's callback.
+    pub(super) fn answer_again(&self, context_id: u32) -> Outcome {
+        let waited = self.with(|gateway| {
+            let head = gateway.waiting.remove(&context_id)?;
+            Some(gateway.decide(&head))
+        });
+        match waited {
+            Some(Decision::Forward(edits)) => forward(&edits),
+            Some(Decision::Refuse(rejection)) => self.refuse(&rejection),
+            Some(Decision::Await(_)) => {
+                self.refuse(&Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) })
+            }
+            None => Outcome::Pause,
+        }
+    }
+
+    /// Decides every waiting request again, from the root context.
+    pub(super) fn answer_waiting(&self) {
+        let waiting = self.with(|gateway| std::mem::take(&mut gateway.waiting));
+        if waiting.is_empty() {
+            return;
+        }
+        for (context_id, head) in waiting {
+            let decision = self.with(|gateway| gateway.decide(&head));
+            if matches!(decision, Decision::Await(_)) {
+                self.with(|gateway| gateway.waiting.insert(context_id, head));
+                continue;
+            }
+            // A client that has left has no context any more; anything done now would happen to another request.
+            if calls::set_effective_context(context_id).is_err() {
+                continue;
+            }
+            let outcome = match decision {
+                Decision::Forward(edits) => forward(&edits),
+                Decision::Refuse(rejection) => self.refuse(&rejection),
+                Decision::Await(_) => Outcome::Pause,
+            };
+            if outcome == Outcome::Continue {
+                resume();
+            }
+        }
+        let root_id = self.with(|gateway| gateway.root_id);
+        log_failure(calls::set_effective_context(root_id));
+    }
+
+    /// Refuses a request whose header the host did not hand over.
+    pub(super) fn refuse_unread(&self, error: HostError) -> Outcome {
+        self.refuse(&host_failure(error))
+    }
+
+    fn refuse(&self, rejection: &Rejection) -> Outcome {
+        let realm = self.with(|gateway| gateway.engine.as_ref().map(|engine| engine.config().realm.clone()));
+        send(rejection, &realm.unwrap_or_default())
+    }
+}
+
+/// Why a request that cannot be answered now cannot wait either.
+enum CannotWait {
+    Overloaded,
+    NothingToWaitFor,
+}
+
 impl Gateway {
-    pub(super) const fn new(root_id: u32) -> Self {
-        Self { root_id, engine: None, has_timer: false, waiting: BTreeMap::new(), calls: BTreeMap::new() }
+    /// Takes up a configuration, and finds out whether the host has timers.
+    pub(super) fn configure(&mut self, engine: Engine) {
+        self.timer = calls::set_tick_period(None).is_ok().then(Timer::default);
+        // Their answers would be taken for those of the providers that have the same place now.
+        self.calls.clear();
+        self.engine = Some(engine);
+    }
+
+    pub(super) const fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
     }
 
     /// The answer to a request as it stands now.
-    pub(super) fn decide(&mut self, head: &RequestHead) -> Decision {
+    fn decide(&mut self, head: &RequestHead) -> Decision {
         match &mut self.engine {
             Some(engine) => engine.decide(head, clock::now()),
             None => {
@@ -56,43 +176,78 @@ impl Gateway {
         }
     }
 
-    /// Has a request wait until its keys have settled.
-    fn wait(&mut self, context_id: u32, head: RequestHead) -> Result<(), Rejection> {
+    /// The document that the request just decided must fetch itself: none where the root can, else what it waits for,
+    /// else what is due.
+    fn own_fetch(&mut self, decision: &Decision) -> Option<ProviderId> {
+        if self.timer.is_some() {
+            return None;
+        }
+        let due = self.engine.as_mut().and_then(|engine| engine.own_fetch(clock::now()));
+        match decision {
+            Decision::Await(provider) => Some(*provider),
+            Decision::Forward(_) | Decision::Refuse(_) => due,
+        }
+    }
+
+    /// Has a request wait, for a fetch of its own or for the root's.
+    fn wait(
+        &mut self,
+        context_id: u32,
+        head: RequestHead,
+        own_fetch: Option<ProviderId>,
+    ) -> Result<(), CannotWait> {
         if self.waiting.len() >= MAX_WAITING {
-            return Err(Rejection::Overloaded);
+            return Err(CannotWait::Overloaded);
         }
         self.waiting.insert(context_id, head);
-        self.set_timer().map_err(host_failure)
+        let is_on_its_way = match own_fetch {
+            Some(provider) => self.send_fetch(provider, context_id),
+            None => self.set_timer().is_ok(),
+        };
+        if is_on_its_way { Ok(()) } else { Err(CannotWait::NothingToWaitFor) }
     }
 
     /// The request of this context is over, whatever became of it.
     pub(super) fn forget(&mut self, context_id: u32) {
         self.waiting.remove(&context_id);
+        self.calls.retain(|_, call| call.context_id != context_id);
     }
 
-    /// Sets the timer for what the engine plans next.
-    pub(super) fn set_timer(&self) -> Result<(), HostError> {
-        let next = self.engine.as_ref().and_then(|engine| engine.next_wake(clock::now()));
-        if self.has_timer { calls::set_tick_period(next) } else { Ok(()) }
+    /// The timer fired; it will again after the same period unless it is set anew.
+    pub(super) const fn timer_fired(&mut self) {
+        if let Some(timer) = &mut self.timer {
+            timer.0 = None;
+        }
     }
 
-    /// Sends every fetch that is due, from the context that is running.
+    /// Sets the timer for what the engine plans next, unless it fires before that anyway: setting it starts it anew,
+    /// so requests that come faster than it fires would put it off for ever.
+    pub(super) fn set_timer(&mut self) -> Result<(), HostError> {
+        let Some(Timer(fires_at)) = &mut self.timer else { return Ok(()) };
+        let now = clock::now();
+        let wake_at = self.engine.as_ref().and_then(Engine::wake_at);
+        let period = wake_at.map(|at| now.until(at).max(SHORTEST_PERIOD));
+        let due = period.map(|period| now.after(period));
+        let is_early_enough =
+            |fires_at: UnixTime| due.is_none_or(|due| fires_at <= due) && now <= fires_at.after(LOST_TIMER);
+        if fires_at.is_some_and(is_early_enough) {
+            return Ok(());
+        }
+        calls::set_tick_period(period)?;
+        *fires_at = due;
+        Ok(())
+    }
+
+    /// Sends every fetch that is due, from the root context.
     pub(super) fn send_due_fetches(&mut self) {
         let due = self.engine.as_mut().map(|engine| engine.fetches(clock::now())).unwrap_or_default();
         for provider in due {
-            self.send_fetch(provider);
+            self.send_fetch(provider, self.root_id);
         }
     }
 
-    /// Sends a fetch from the stream that is running, whoever else may have one under way. Whether it was sent.
-    fn send_own_fetch(&mut self, provider: ProviderId) -> bool {
-        if let Some(engine) = &mut self.engine {
-            engine.fetches(clock::now());
-        }
-        self.send_fetch(provider)
-    }
-
-    fn send_fetch(&mut self, provider: ProviderId) -> bool {
+    /// Sends a fetch from the context that is running. Whether it was sent.
+    fn send_fetch(&mut self, provider: ProviderId, context_id: u32) -> bool {
         let Some(remote) = self.engine.as_ref().and_then(|engine| engine.remote(provider)) else {
             return false;
         };
@@ -106,7 +261,7 @@ impl Gateway {
         ];
         match calls::dispatch_http_call(&remote.cluster, headers, remote.timeout) {
             Ok(token) => {
-                self.calls.insert(token, provider);
+                self.calls.insert(token, Call { provider, context_id });
                 true
             }
             Err(error) => {
@@ -121,9 +276,9 @@ impl Gateway {
         }
     }
 
-    /// Takes in the answer to a call of ours. False when the call is not known.
-    pub(super) fn take_answer(&mut self, token: u32, num_headers: usize, body_size: usize) -> bool {
-        let Some(provider) = self.calls.remove(&token) else { return false };
+    /// Takes in the answer to a call of ours.
+    pub(super) fn take_answer(&mut self, token: u32, num_headers: usize, body_size: usize) {
+        let Some(Call { provider, .. }) = self.calls.remove(&token) else { return };
         match read_answer(num_headers, body_size) {
             Answer::Response { status, body } => {
                 self.settle(provider, FetchReply::Response { status, body: &body });
@@ -131,7 +286,6 @@ impl Gateway {
             Answer::TooLarge { bytes } => self.settle(provider, FetchReply::TooLarge { bytes }),
             Answer::Failure => self.settle(provider, FetchReply::Failure),
         }
-        true
     }
 
     fn settle(&mut self, provider: ProviderId, reply: FetchReply<'_>) {
@@ -151,72 +305,9 @@ impl Gateway {
     }
 }
 
-/// Answers the request of the running stream, or has it wait.
-pub(super) fn answer_or_wait(gateway: &SharedGateway, context_id: u32, head: RequestHead) -> Outcome {
-    let decision = gateway.borrow_mut().decide(&head);
-    let provider = match decision {
-        Decision::Forward(edits) => return forward(&edits),
-        Decision::Refuse(rejection) => return refuse(gateway, &rejection),
-        Decision::Await(provider) => provider,
-    };
-    if let Err(rejection) = gateway.borrow_mut().wait(context_id, head) {
-        gateway.borrow_mut().forget(context_id);
-        return refuse(gateway, &rejection);
-    }
-    let has_timer = gateway.borrow().has_timer;
-    if has_timer || gateway.borrow_mut().send_own_fetch(provider) {
-        Outcome::Pause
-    } else {
-        // Nothing is on its way, so waiting would never end.
-        answer_again(gateway, context_id)
-    }
-}
-
-/// Answers a request that has waited, in its own stream's callback.
-pub(super) fn answer_again(gateway: &SharedGateway, context_id: u32) -> Outcome {
-    let head = gateway.borrow_mut().waiting.remove(&context_id);
-    let Some(head) = head else { return Outcome::Pause };
-    let decision = gateway.borrow_mut().decide(&head);
-    match decision {
-        Decision::Forward(edits) => forward(&edits),
-        Decision::Refuse(rejection) => refuse(gateway, &rejection),
-        Decision::Await(_) => {
-            refuse(gateway, &Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) })
-        }
-    }
-}
-
-/// Decides every waiting request again, from the root context.
-pub(super) fn answer_waiting(gateway: &SharedGateway) {
-    let waiting = std::mem::take(&mut gateway.borrow_mut().waiting);
-    if waiting.is_empty() {
-        return;
-    }
-    for (context_id, head) in waiting {
-        let decision = gateway.borrow_mut().decide(&head);
-        if matches!(decision, Decision::Await(_)) {
-            gateway.borrow_mut().waiting.insert(context_id, head);
-            continue;
-        }
-        // A client that has left has no context any more; anything done now would happen to another request.
-        if calls::set_effective_context(context_id).is_err() {
-            continue;
-        }
-        let outcome = match decision {
-            Decision::Forward(edits) => forward(&edits),
-            Decision::Refuse(rejection) => refuse(gateway, &rejection),
-            Decision::Await(_) => Outcome::Pause,
-        };
-        if outcome == Outcome::Continue
-            && let Err(error) = calls::resume_request()
-        {
-            calls::log(LogLevel::Error, &format!("edge-authn: a waiting request was not resumed: {error}"));
-        }
-    }
-    let root_id = gateway.borrow().root_id;
-    if let Err(error) = calls::set_effective_context(root_id) {
-        calls::log(LogLevel::Error, &format!("edge-authn: {error}"));
-    }
+/// Lets the request of the effective context go on.
+pub(super) fn resume() {
+    log_failure(calls::resume_request());
 }
 
 /// Makes the edits. When the host does not make one of them, the request is refused: a header that should have been
@@ -233,29 +324,22 @@ fn forward(edits: &HeaderEdits) -> Outcome {
     }
 }
 
-/// Refuses a request whose header the host did not hand over.
-pub(super) fn refuse_unread(gateway: &SharedGateway, error: HostError) -> Outcome {
-    refuse(gateway, &host_failure(error))
-}
-
-fn refuse(gateway: &SharedGateway, rejection: &Rejection) -> Outcome {
-    let realm =
-        gateway.borrow().engine.as_ref().map(|engine| engine.config().realm.clone()).unwrap_or_default();
-    send(rejection, &realm)
-}
-
 fn send(rejection: &Rejection, realm: &str) -> Outcome {
     let level = if rejection.status() >= 500 { LogLevel::Warn } else { LogLevel::Debug };
     calls::log(level, &format!("edge-authn: refused: {rejection}"));
-    if let Err(error) = calls::send_reply(&rejection.reply(realm)) {
-        // The request stays paused, which is closed.
-        calls::log(LogLevel::Error, &format!("edge-authn: a refusal was not sent: {error}"));
-    }
+    // When even this fails the request stays paused, which is closed.
+    log_failure(calls::send_reply(&rejection.reply(realm)));
     Outcome::Pause
 }
 
 fn host_failure(error: HostError) -> Rejection {
     Rejection::HostFailure { detail: error.to_string() }
+}
+
+pub(super) fn log_failure(result: Result<(), HostError>) {
+    if let Err(error) = result {
+        calls::log(LogLevel::Error, &format!("edge-authn: {error}"));
+    }
 }
 
 enum Answer {

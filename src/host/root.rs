@@ -1,15 +1,12 @@
 //! The root context: configuration, the timer, and the answers to calls.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::host::calls::{self, BufferType, LogLevel};
-use crate::host::gateway::{Gateway, SharedGateway, answer_waiting};
+use crate::host::gateway::{Gateway, SharedGateway, log_failure};
 use crate::host::stream::Stream;
 
 #[derive(Debug)]
@@ -19,16 +16,14 @@ pub(super) struct Root {
 
 impl Root {
     pub(super) fn new(context_id: u32) -> Self {
-        Self { gateway: Rc::new(RefCell::new(Gateway::new(context_id))) }
+        Self { gateway: SharedGateway::new(context_id) }
     }
 
     /// Does what is due, then decides the waiting requests again and sets the timer for what comes next.
     fn catch_up(&self) {
-        self.gateway.borrow_mut().send_due_fetches();
-        answer_waiting(&self.gateway);
-        if let Err(error) = self.gateway.borrow().set_timer() {
-            calls::log(LogLevel::Error, &format!("edge-authn: {error}"));
-        }
+        self.gateway.with(Gateway::send_due_fetches);
+        self.gateway.answer_waiting();
+        log_failure(self.gateway.with(Gateway::set_timer));
     }
 }
 
@@ -53,18 +48,17 @@ impl RootContext for Root {
         for warning in &config.warnings {
             calls::log(LogLevel::Warn, &format!("edge-authn: {warning}"));
         }
-        let mut gateway = self.gateway.borrow_mut();
-        gateway.has_timer = calls::set_tick_period(None).is_ok();
-        gateway.engine = Some(Engine::new(config));
+        self.gateway.with(|gateway| gateway.configure(Engine::new(config)));
         true
     }
 
     fn on_tick(&mut self) {
+        self.gateway.with(Gateway::timer_fired);
         self.catch_up();
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(context_id, Rc::clone(&self.gateway))))
+        Some(Box::new(Stream::new(context_id, self.gateway.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -80,7 +74,7 @@ impl Context for Root {
         body_size: usize,
         _num_trailers: usize,
     ) {
-        self.gateway.borrow_mut().take_answer(token, num_headers, body_size);
+        self.gateway.with(|gateway| gateway.take_answer(token, num_headers, body_size));
         self.catch_up();
     }
 }

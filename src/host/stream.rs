@@ -3,8 +3,8 @@
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use crate::host::calls::{self, HostError, LogLevel, MapType};
-use crate::host::gateway::{Outcome, SharedGateway, answer_again, answer_or_wait, refuse_unread};
+use crate::host::calls::{self, HostError, MapType};
+use crate::host::gateway::{Outcome, SharedGateway, log_failure, resume};
 use crate::request::RequestHead;
 
 #[derive(Debug)]
@@ -17,32 +17,43 @@ impl Stream {
     pub(super) const fn new(context_id: u32, gateway: SharedGateway) -> Self {
         Self { context_id, gateway }
     }
+
+    /// The names among `names` that no client may send; all of them when there is no configuration to know by.
+    fn forged(&self, names: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        self.gateway.with(|gateway| match gateway.engine() {
+            Some(engine) => {
+                let forged = engine.owned_headers().forged(names.iter().map(Vec::as_slice));
+                forged.into_iter().map(<[u8]>::to_vec).collect()
+            }
+            None => names,
+        })
+    }
 }
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         let outcome = match calls::header_pairs(MapType::HttpRequestHeaders) {
-            Ok(fields) if fields.is_empty() => refuse_unread(&self.gateway, HostError::NO_REQUEST),
-            Ok(fields) => answer_or_wait(&self.gateway, self.context_id, RequestHead::new(fields)),
-            Err(error) => refuse_unread(&self.gateway, error),
+            Ok(fields) if fields.is_empty() => self.gateway.refuse_unread(HostError::NO_REQUEST),
+            Ok(fields) => self.gateway.answer_or_wait(self.context_id, RequestHead::new(fields)),
+            Err(error) => self.gateway.refuse_unread(error),
         };
         action(outcome)
     }
 
-    /// Some backends merge trailers into the header, so identity headers are taken out of them as well.
-    fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
-        let map = MapType::HttpRequestTrailers;
-        let fields = calls::header_pairs(map).unwrap_or_default();
-        let gateway = self.gateway.borrow();
-        let Some(engine) = &gateway.engine else { return Action::Pause };
-        let names = fields.iter().map(|(name, _)| name.as_slice());
-        for name in engine.owned_headers().forged(names) {
-            if let Err(error) = calls::remove_header(map, name) {
-                calls::log(LogLevel::Error, &format!("edge-authn: request stopped at its trailers: {error}"));
-                return Action::Pause;
-            }
+    /// Some backends merge trailers into the header, so identity headers are taken out of them as well. Trailers that
+    /// cannot be read or changed stop the request.
+    fn on_http_request_trailers(&mut self, num_trailers: usize) -> Action {
+        if num_trailers == 0 {
+            return Action::Continue;
         }
-        Action::Continue
+        let map = MapType::HttpRequestTrailers;
+        let removed = calls::header_pairs(map).and_then(|fields| {
+            let names = fields.into_iter().map(|(name, _)| name).collect();
+            self.forged(names).iter().try_for_each(|name| calls::remove_header(map, name))
+        });
+        let action = if removed.is_ok() { Action::Continue } else { Action::Pause };
+        log_failure(removed);
+        action
     }
 }
 
@@ -55,16 +66,14 @@ impl Context for Stream {
         body_size: usize,
         _num_trailers: usize,
     ) {
-        self.gateway.borrow_mut().take_answer(token, num_headers, body_size);
-        if answer_again(&self.gateway, self.context_id) == Outcome::Continue
-            && let Err(error) = calls::resume_request()
-        {
-            calls::log(LogLevel::Error, &format!("edge-authn: a waiting request was not resumed: {error}"));
+        self.gateway.with(|gateway| gateway.take_answer(token, num_headers, body_size));
+        if self.gateway.answer_again(self.context_id) == Outcome::Continue {
+            resume();
         }
     }
 
     fn on_done(&mut self) -> bool {
-        self.gateway.borrow_mut().forget(self.context_id);
+        self.gateway.with(|gateway| gateway.forget(self.context_id));
         true
     }
 }

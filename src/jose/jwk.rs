@@ -128,7 +128,8 @@ impl JwkSet {
             return Err(JwksError::TooLarge { bytes: text.len() });
         }
         // Only the outer shape is needed here, and strictness about it is serde's: a `keys` given twice is refused.
-        let document: Document<'_> = serde_json::from_slice(text).map_err(|_| JwksError::NotJwks)?;
+        let text = std::str::from_utf8(text).map_err(|_| JwksError::NotJwks)?;
+        let document: Document<'_> = serde_json::from_str(text).map_err(|_| JwksError::NotJwks)?;
         if document.keys.len() > MAX_KEYS {
             return Err(JwksError::TooManyKeys { keys: document.keys.len() });
         }

@@ -98,7 +98,8 @@ impl fmt::Display for TokenError {
             Self::Nested => f.write_str("a token inside a token"),
             Self::KeyId => write!(f, "kid is not a string of at most {MAX_KID_BYTES} bytes"),
             Self::NotBase64url { part } => write!(f, "the {part} is not canonical base64url"),
-            Self::NotJson { part, error } => write!(f, "the {part} is not a strict JSON object: {error}"),
+            // Without the error, which may name a member of the token.
+            Self::NotJson { part, .. } => write!(f, "the {part} is not a strict JSON object"),
             Self::Segments => f.write_str("not three segments"),
             Self::TooLong => write!(f, "longer than {MAX_TOKEN_BYTES} bytes"),
             Self::Type => f.write_str("typ is not that of a credential"),

@@ -183,7 +183,7 @@ fn the_back_off_doubles_up_to_a_bound() {
         gateway.decide(&request);
         assert_eq!(gateway.engine.fetches(gateway.now).len(), 1);
         gateway.answer(503, "");
-        let pause = gateway.engine.next_wake(gateway.now).unwrap();
+        let pause = gateway.now.until(gateway.engine.wake_at().unwrap());
         pauses.push(pause.as_secs());
         gateway.advance(pause);
     }
