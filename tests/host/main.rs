@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
@@ -12,3 +13,5 @@
 
 mod harness;
 mod harness_itself;
+mod module;
+mod scene;
