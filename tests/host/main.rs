@@ -13,5 +13,6 @@
 
 mod harness;
 mod harness_itself;
+mod lifecycle;
 mod module;
 mod scene;
