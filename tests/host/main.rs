@@ -16,3 +16,4 @@ mod harness_itself;
 mod lifecycle;
 mod module;
 mod scene;
+mod waiting;
