@@ -14,6 +14,7 @@
 mod harness;
 mod harness_itself;
 mod lifecycle;
+mod minimal;
 mod module;
 mod scene;
 mod waiting;
