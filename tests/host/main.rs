@@ -13,6 +13,7 @@
 
 mod harness;
 mod harness_itself;
+mod hostile;
 mod lifecycle;
 mod minimal;
 mod module;
