@@ -15,6 +15,7 @@ mod harness;
 mod harness_itself;
 mod hostile;
 mod lifecycle;
+mod memory;
 mod minimal;
 mod module;
 mod scene;
