@@ -19,4 +19,5 @@ mod memory;
 mod minimal;
 mod module;
 mod scene;
+mod secrets;
 mod waiting;
