@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
@@ -12,3 +13,11 @@
 
 mod harness;
 mod harness_itself;
+mod hostile;
+mod lifecycle;
+mod memory;
+mod minimal;
+mod module;
+mod scene;
+mod secrets;
+mod waiting;

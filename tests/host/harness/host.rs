@@ -300,7 +300,17 @@ impl Host {
     ) {
         let mut all = vec![(b":status".to_vec(), status.to_string().into_bytes())];
         all.extend(headers);
-        self.deliver(id, Some((HeaderMap::new(all), body.into())));
+        self.answer_as_is(id, all, body);
+    }
+
+    /// A call is answered with exactly these headers, also with no `:status`.
+    pub fn answer_as_is(&mut self, id: CallId, headers: Vec<(Vec<u8>, Vec<u8>)>, body: impl Into<Vec<u8>>) {
+        self.deliver(id, Some((HeaderMap::new(headers), body.into())));
+    }
+
+    /// The host forgets the timeout of a call: it waits until it is answered, if it ever is.
+    pub fn forget_timeout(&mut self, id: CallId) {
+        self.vm.state_mut().calls.forget_timeout(id);
     }
 
     /// The connection of a call breaks: the callback sees no headers and no body.

@@ -83,6 +83,12 @@ impl HttpCalls {
         self.pending.remove(&id)
     }
 
+    pub fn forget_timeout(&mut self, id: CallId) {
+        if let Some(call) = self.pending.get_mut(&id) {
+            call.deadline_ns = None;
+        }
+    }
+
     pub fn cancel_of(&mut self, owner: u32) {
         self.pending.retain(|_, call| call.owner != owner);
     }

@@ -1,0 +1,102 @@
+//! A VM that has seen tens of thousands of requests is as large as one that has seen a few.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::harness::{Outcome, Profile};
+use super::scene::{
+    Headers, KEY, STRANGER, Scene, anonymous, bearer, claims, configuration, good, host, provider, with,
+};
+
+/// Requests of all kinds. Those for `/slow` wait for keys that never come.
+fn requests() -> Vec<Headers> {
+    let token = |extra| KEY.sign(&claims(extra));
+    vec![
+        good("/"),
+        with(with(good("/a"), "x-user-id", "root"), "x_roles", "root"),
+        bearer("/", &token(json!({ "roles": vec!["role"; 100] }))),
+        bearer("/", &token(json!({ "exp": 1 }))),
+        bearer("/", &STRANGER.sign(&claims(json!({})))),
+        bearer("/", "junk"),
+        bearer("/", &"a.".repeat(20_000)),
+        anonymous("/"),
+        anonymous("/open"),
+        anonymous("/a//b/../c%2f"),
+        with(good("/"), "x-long", "x".repeat(50_000)),
+        with(bearer("/slow", &token(json!({}))), "x-long", "x".repeat(5000)),
+        bearer("/slow", &token(json!({}))),
+    ]
+}
+
+/// `count` streams in batches of 500 that are open at one time. Those for `/slow` wait until their call times out in
+/// one batch, and leave before that in the next. Gives how many went on, were answered, and left.
+fn run(scene: &mut Scene, requests: &[Headers], count: usize) -> [usize; 3] {
+    let mut outcomes = [0; 3];
+    for batch in 0..count / 500 {
+        while scene.host.calls().iter().all(|call| call.cluster != "slow") {
+            scene.host.advance(Duration::from_millis(500));
+            let refresh = scene.host.calls().into_iter().find(|call| call.cluster == "idp");
+            refresh.iter().for_each(|call| scene.give_keys(call, &[&KEY]));
+        }
+        let streams: Vec<_> =
+            requests.iter().cycle().take(500).map(|request| scene.host.request(request.clone())).collect();
+        if batch % 2 == 0 {
+            scene.host.advance(Duration::from_secs(4));
+        }
+        for stream in streams {
+            let kind = match scene.host.close(stream) {
+                Outcome::Continued => 0,
+                Outcome::Replied(_) => 1,
+                Outcome::Paused => 2,
+                Outcome::Reset => panic!("nothing is reset"),
+            };
+            outcomes[kind] += 1;
+        }
+    }
+    outcomes
+}
+
+#[test]
+fn twenty_thousand_requests_leave_nothing_behind() {
+    let mut host = host(Profile::envoy());
+    host.cluster("slow");
+    let mut configuration = configuration(json!({}));
+    configuration["providers"]["slow"] = provider("slow", json!({}));
+    let slow = json!({ "match": { "prefix": "/slow" }, "requires": { "provider_name": "slow" } });
+    configuration["rules"].as_array_mut().unwrap().insert(0, slow);
+    let mut scene = Scene::start_on(host, &configuration);
+    scene.fetch_keys();
+    let requests = requests();
+    let first = scene.host.request(bearer("/slow", &KEY.sign(&claims(json!({})))));
+    scene.host.close(first);
+
+    run(&mut scene, &requests, 2000);
+    let pages = scene.host.memory_pages();
+    let outcomes = run(&mut scene, &requests, 20_000);
+
+    assert!(outcomes.iter().all(|count| *count > 1000), "each kind was there: {outcomes:?}");
+    assert_eq!(scene.host.memory_pages(), pages);
+    assert_eq!(scene.host.contexts_alive(), 1);
+    scene.pass(good("/"));
+}
+
+#[test]
+fn configurations_that_come_and_go_leave_nothing_behind() {
+    let mut scene = Scene::start();
+    let mut pages = 0;
+    for round in 0..300 {
+        if round == 50 {
+            pages = scene.host.memory_pages();
+        }
+        let waiting = scene.host.request(good("/"));
+        let old = scene.root;
+        scene.root = scene.host.reload(old, &configuration(json!({})).to_string()).unwrap();
+        scene.host.close(waiting);
+        assert_eq!(scene.host.contexts_alive(), 1);
+        if round % 2 == 0 {
+            scene.fetch_keys();
+        }
+    }
+    assert_eq!(scene.host.memory_pages(), pages);
+}

@@ -1,0 +1,218 @@
+//! A host without timers: each request that needs keys makes its own call and is answered in its own callback.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::harness::{Host, Outcome, Profile, StreamId};
+use super::scene::{
+    BACK_OFF, KEY, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration, filter, good, host,
+    jwks, with,
+};
+
+fn start() -> Scene {
+    Scene::start_on(host(Profile::minimal()), &configuration(json!({})))
+}
+
+impl Scene {
+    /// A request is paused by this host only while a call of its own is out; otherwise it would hang, or crash APISIX.
+    #[track_caller]
+    fn send(&mut self, request: super::scene::Headers) -> StreamId {
+        let stream = self.host.request(request);
+        let own = self.host.calls().iter().filter(|call| call.owner == stream.0).count();
+        let waits = self.host.outcome(stream) == Outcome::Paused;
+        assert_eq!(own, usize::from(waits), "{:?}", self.host.outcome(stream));
+        stream
+    }
+
+    #[track_caller]
+    fn call_of(&self, stream: StreamId) -> super::harness::Call {
+        let calls = self.host.calls();
+        calls.iter().find(|call| call.owner == stream.0).unwrap_or_else(|| panic!("{calls:?}")).clone()
+    }
+
+    #[track_caller]
+    fn fetch_own(&mut self) {
+        let stream = self.send(good("/"));
+        let call = self.call_of(stream);
+        self.give_keys(&call, &[&KEY]);
+        assert_eq!(self.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
+    }
+}
+
+#[test]
+fn a_request_fetches_for_itself_and_is_answered_in_its_own_callback() {
+    let mut scene = start();
+    let stream = scene.send(with(with(good("/"), "x-user-id", "root"), "x_user_id", "root"));
+    let call = scene.call_of(stream);
+    assert_eq!((call.cluster.as_str(), call.timeout_ms), ("idp", 2000));
+    scene.give_keys(&call, &[&KEY]);
+    let headers = scene.host.request_headers(stream);
+    assert_eq!(headers.all("x-user-id").collect::<Vec<_>>(), [b"alice"]);
+    assert_eq!((headers.get("x_user_id"), headers.get("authorization")), (None, None));
+    scene.assert_passed(stream);
+    assert_eq!(scene.host.contexts_alive(), 1);
+}
+
+#[test]
+fn later_requests_use_the_keys_of_earlier_ones() {
+    let mut scene = start();
+    scene.fetch_own();
+    for _ in 0..10 {
+        scene.host.advance(Duration::from_secs(29));
+        let stream = scene.send(good("/"));
+        assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
+    }
+    scene.refuse(bearer("/", &STRANGER.sign(&claims(json!({})))), 401, "invalid_token");
+    assert_eq!(scene.host.calls(), []);
+}
+
+#[test]
+fn expired_keys_are_fetched_again_by_the_request_that_needs_them() {
+    let mut scene = start();
+    for _ in 0..3 {
+        scene.fetch_own();
+        scene.host.advance(Duration::from_secs(301));
+        assert_eq!(scene.host.calls(), [], "nothing happens without a request");
+    }
+    let second = SigningKey::es256("k2");
+    let stream = scene.send(good("/"));
+    let call = scene.call_of(stream);
+    scene.give_keys(&call, &[&second]);
+    scene.assert_refused(stream, 401, "invalid_token");
+}
+
+#[test]
+fn requests_at_one_time_have_calls_of_their_own() {
+    let mut scene = start();
+    let first = scene.send(good("/1"));
+    let second = scene.send(good("/2"));
+    let third = scene.send(good("/3"));
+    assert_eq!(scene.host.calls().len(), 3);
+    let call = scene.call_of(second);
+    scene.give_keys(&call, &[&KEY]);
+    assert_eq!(scene.host.outcome(second), Outcome::Continued);
+    scene.assert_waits(first);
+    // Its own call fails, but by now there are keys.
+    let call = scene.call_of(first);
+    scene.host.answer_reset(call.id);
+    assert_eq!(scene.assert_passed(first).as_deref(), Some(b"alice".as_slice()));
+    scene.host.advance(Duration::from_secs(2));
+    assert_eq!(scene.assert_passed(third).as_deref(), Some(b"alice".as_slice()), "after a timeout");
+    let stream = scene.send(good("/"));
+    scene.assert_passed(stream);
+}
+
+#[test]
+fn a_request_that_waited_is_held_against_the_keys_like_any_other() {
+    let mut scene = start();
+    let waiting = [
+        (STRANGER.sign(&claims(json!({}))), "invalid_token"),
+        (KEY.sign(&claims(json!({ "exp": 1_700_000_000 }))), "expired"),
+    ]
+    .map(|(token, label)| (scene.send(bearer("/", &token)), label));
+    for (stream, label) in waiting {
+        let call = scene.call_of(stream);
+        scene.give_keys(&call, &[&KEY]);
+        scene.assert_refused(stream, 401, label);
+    }
+}
+
+#[test]
+fn a_call_that_the_host_does_not_take_is_a_503_at_once() {
+    for failing in [false, true] {
+        let mut host = Host::new(&filter(), Profile::minimal()).unwrap();
+        host.set_time(super::scene::START);
+        if failing {
+            host.failing_cluster("idp");
+        }
+        let mut scene = Scene::start_on(host, &configuration(json!({})));
+        for _ in 0..3 {
+            let stream = scene.send(good("/"));
+            scene.assert_keys_unavailable(stream, "1");
+            scene.host.close(stream);
+        }
+        scene.host.cluster("idp");
+        scene.host.advance(BACK_OFF);
+        scene.fetch_own();
+        assert_eq!(scene.host.contexts_alive(), 1);
+    }
+}
+
+#[test]
+fn a_call_that_fails_is_a_503_and_a_request_after_the_pause_tries_again() {
+    for kind in ["reset", "status", "page", "timeout", "no status"] {
+        println!("{kind}");
+        let mut scene = start();
+        let stream = scene.send(good("/"));
+        let call = scene.call_of(stream);
+        match kind {
+            "reset" => scene.host.answer_reset(call.id),
+            "status" => scene.host.answer(call.id, 500, Vec::new(), jwks([&*KEY]).to_string()),
+            "page" => scene.host.answer(call.id, 200, Vec::new(), "<html>"),
+            "timeout" => scene.host.advance(Duration::from_secs(2)),
+            _ => scene.host.answer_as_is(
+                call.id,
+                vec![(b"server".to_vec(), b"x".to_vec())],
+                jwks([&*KEY]).to_string(),
+            ),
+        }
+        scene.assert_keys_unavailable(stream, "1");
+        scene.host.close(stream);
+        let again = scene.send(good("/"));
+        scene.assert_keys_unavailable(again, "1");
+        scene.host.close(again);
+        scene.host.advance(BACK_OFF);
+        scene.fetch_own();
+        assert_eq!(scene.host.contexts_alive(), 1);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_own_call_and_no_other() {
+    let mut scene = start();
+    let leaving = scene.send(good("/"));
+    let staying = scene.send(good("/"));
+    assert_eq!(scene.host.close(leaving), Outcome::Paused);
+    assert_eq!(scene.host.calls().len(), 1);
+    let call = scene.call_of(staying);
+    scene.give_keys(&call, &[&KEY]);
+    assert_eq!(scene.assert_passed(staying).as_deref(), Some(b"alice".as_slice()));
+    assert_eq!(scene.host.contexts_alive(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_alone_leaves_the_next_one_able_to_fetch() {
+    let mut scene = start();
+    for _ in 0..5 {
+        let leaving = scene.send(good("/"));
+        scene.assert_waits(leaving);
+        scene.host.close(leaving);
+    }
+    scene.fetch_own();
+}
+
+#[test]
+fn those_who_need_no_keys_are_answered_at_once() {
+    let mut scene = start();
+    scene.pass(anonymous("/open"));
+    scene.pass(with(anonymous("/optional"), "x-user-id", "root"));
+    scene.refuse(anonymous("/"), 401, "missing_credential");
+    scene.refuse(bearer("/", "a.b.c"), 401, "invalid_token");
+    assert_eq!(scene.host.calls(), []);
+}
+
+#[test]
+fn a_new_configuration_starts_while_a_request_waits_under_the_old_one() {
+    let mut scene = start();
+    let early = scene.send(good("/"));
+    scene.root = scene.host.reload(scene.root, &configuration(json!({})).to_string()).unwrap();
+    let late = scene.send(good("/"));
+    let (early_call, late_call) = (scene.call_of(early), scene.call_of(late));
+    scene.give_keys(&early_call, &[&KEY]);
+    assert_eq!(scene.assert_passed(early).as_deref(), Some(b"alice".as_slice()));
+    scene.assert_waits(late);
+    scene.give_keys(&late_call, &[&KEY]);
+    assert_eq!(scene.assert_passed(late).as_deref(), Some(b"alice".as_slice()));
+    assert_eq!(scene.host.contexts_alive(), 1);
+}
