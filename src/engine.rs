@@ -69,6 +69,8 @@ pub struct Engine {
     owned_headers: OwnedHeaders,
     /// One for each provider, `None` for those with local keys.
     keepers: Vec<Option<KeyKeeper>>,
+    /// Whose keys the request decided last asked for.
+    asked: Option<ProviderId>,
 }
 
 /// Why a request is not forwarded now.
@@ -93,6 +95,7 @@ impl Engine {
         Self {
             owned_headers: OwnedHeaders::of(&config),
             keepers: config.providers.iter().map(|provider| keeper(&provider.keys)).collect(),
+            asked: None,
             config,
         }
     }
@@ -117,7 +120,8 @@ impl Engine {
     }
 
     fn evaluate(&mut self, head: &RequestHead, now: UnixTime) -> Result<HeaderEdits, Stop> {
-        let Self { config, owned_headers, keepers } = self;
+        let Self { config, owned_headers, keepers, asked } = self;
+        *asked = None;
         let requirement = rule::select(config, head.target())?;
         let credential = match requirement {
             Requirement::None => Ok(None),
@@ -135,7 +139,14 @@ impl Engine {
         let verification = match (&credential, &compact) {
             (Err(rejection), _) => Err(rejection.clone()),
             (Ok(Some(credential)), Some(compact)) => {
-                match authenticate(config, keepers, credential, compact.as_ref().map_err(Clone::clone), now) {
+                match authenticate(
+                    config,
+                    keepers,
+                    asked,
+                    credential,
+                    compact.as_ref().map_err(Clone::clone),
+                    now,
+                ) {
                     Ok(authenticated) => Ok(authenticated),
                     Err(Stop::Reject(rejection)) => Err(rejection),
                     Err(Stop::Await(provider)) => return Err(Stop::Await(provider)),
@@ -155,14 +166,11 @@ impl Engine {
         due.collect()
     }
 
-    /// The document that the request just decided must fetch itself, on a host where nothing else can. It is under way
-    /// afterwards.
+    /// The document that the request decided last needed and that is due, which on a host where nothing else can is
+    /// fetched by that request. It is under way afterwards.
     pub fn own_fetch(&mut self, now: UnixTime) -> Option<ProviderId> {
-        let keepers = self.keepers.iter_mut().enumerate();
-        // Every keeper is asked, since each of them forgets the request with this call.
-        let due = keepers
-            .filter_map(|(index, keeper)| keeper.as_mut()?.own_fetch(now).then_some(ProviderId(index)));
-        due.last()
+        let id = self.asked.take()?;
+        self.keepers.get_mut(id.0)?.as_mut()?.next_fetch(now).then_some(id)
     }
 
     /// The remote document of a provider.
@@ -230,6 +238,7 @@ impl std::error::Error for FetchError {}
 fn authenticate<'t>(
     config: &'t Config,
     keepers: &mut [Option<KeyKeeper>],
+    asked: &mut Option<ProviderId>,
     credential: &'t Credential,
     compact: Result<&'t CompactToken<'t>, TokenError>,
     now: UnixTime,
@@ -242,7 +251,10 @@ fn authenticate<'t>(
     let provider = config.provider(id).ok_or_else(|| invalid(VerifyError::UnknownIssuer))?;
     let keys = match (&provider.keys, keepers.get_mut(id.0).and_then(Option::as_mut)) {
         (KeySource::Local(keys), _) => Keys::Ready(keys),
-        (KeySource::Remote(_), Some(keeper)) => keeper.keys(now),
+        (KeySource::Remote(_), Some(keeper)) => {
+            *asked = Some(id);
+            keeper.keys(now)
+        }
         (KeySource::Remote(_), None) => Keys::Pending,
     };
     let keys = match keys {

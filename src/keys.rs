@@ -40,15 +40,20 @@ pub struct KeyKeeper {
     cache_duration: Duration,
     timeout: Duration,
     held: Option<Held>,
-    /// When the fetch that is under way counts as lost.
-    in_flight_until: Option<UnixTime>,
+    in_flight: Option<Flight>,
     failures: u32,
     /// No fetch before this time.
     not_before: Option<UnixTime>,
     /// Whether a request has asked for keys that are not there.
     is_wanted: bool,
-    /// Whether a request has asked for keys since [`KeyKeeper::own_fetch`] was last called.
-    was_asked: bool,
+}
+
+/// A fetch that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    began: UnixTime,
+    /// When it counts as lost.
+    until: UnixTime,
 }
 
 #[derive(Debug)]
@@ -66,65 +71,64 @@ impl KeyKeeper {
             cache_duration: cache_duration.max(SHORTEST_CACHE_DURATION),
             timeout,
             held: None,
-            in_flight_until: None,
+            in_flight: None,
             failures: 0,
             not_before: None,
             is_wanted: false,
-            was_asked: false,
         }
     }
 
     /// The keys for a request at `now`.
     pub fn keys(&mut self, now: UnixTime) -> Keys<'_> {
-        self.forget_lost_fetch(now);
-        self.was_asked = true;
-        let is_failing = self.failures > 0;
+        self.take_notice_of(now);
         if let Some(held) = &self.held
-            && (now < held.fresh_until || (is_failing && now < held.fresh_until.after(MAX_STALE)))
+            && (now < held.fresh_until
+                || (self.may_serve_stale(held) && now < held.fresh_until.after(MAX_STALE)))
         {
             return Keys::Ready(&held.keys);
         }
         self.is_wanted = true;
         match self.not_before {
-            Some(not_before) if self.in_flight_until.is_none() && now < not_before => {
+            Some(not_before) if self.in_flight.is_none() && now < not_before => {
                 Keys::Unavailable { retry_after: now.until(not_before) }
             }
             _ => Keys::Pending,
         }
     }
 
+    /// Expired keys serve when a refresh has failed, and while one that began in time is under way. Without an attempt
+    /// they do not: one of them may have been withdrawn.
+    fn may_serve_stale(&self, held: &Held) -> bool {
+        self.failures > 0 || self.in_flight.is_some_and(|flight| flight.began < held.fresh_until)
+    }
+
     /// Whether a fetch is due at `now`. After `true` one is under way, until [`fetched`](Self::fetched) or
     /// [`failed`](Self::failed) is called or the fetch counts as lost.
     pub fn next_fetch(&mut self, now: UnixTime) -> bool {
-        self.forget_lost_fetch(now);
+        self.take_notice_of(now);
         let is_due = self.due_at().is_some_and(|due| due <= now);
         if is_due {
-            self.in_flight_until = Some(now.after(self.timeout).after(GRACE));
+            self.in_flight = Some(Flight { began: now, until: self.lost_at(now) });
         }
         is_due
     }
 
-    /// Like [`next_fetch`](Self::next_fetch), but only for a keeper that has been asked for keys since the last call of
-    /// this function: on a host without timers, the request that asked is the one that fetches.
-    pub fn own_fetch(&mut self, now: UnixTime) -> bool {
-        std::mem::take(&mut self.was_asked) && self.next_fetch(now)
-    }
-
     /// When [`next_fetch`](Self::next_fetch) should be asked next, if ever; may lie in the past.
     pub fn wake_at(&self) -> Option<UnixTime> {
-        self.in_flight_until.or_else(|| self.due_at())
+        self.in_flight.map(|flight| flight.until).or_else(|| self.due_at())
     }
 
     /// A fetch brought `keys`.
     pub fn fetched(&mut self, keys: JwkSet, now: UnixTime) {
         // Ahead of expiry by a tenth, and by enough for a slow fetch and one more attempt where that fits.
-        let lead = (self.cache_duration / 10).max(self.timeout * 2).min(self.cache_duration / 2);
+        let lead =
+            (self.cache_duration / 10).max(self.timeout.saturating_mul(2)).min(self.cache_duration / 2);
         self.held = Some(Held {
             keys,
             refresh_at: now.after(self.cache_duration.saturating_sub(lead)),
             fresh_until: now.after(self.cache_duration),
         });
-        self.in_flight_until = None;
+        self.in_flight = None;
         self.failures = 0;
         self.not_before = None;
         self.is_wanted = false;
@@ -133,11 +137,11 @@ impl KeyKeeper {
     /// A fetch brought no usable keys. What is held stays. When no fetch is under way, this is the answer to one that
     /// has been given up or overtaken, and counts for nothing: calls that fail together are one failure.
     pub fn failed(&mut self, now: UnixTime) {
-        if self.in_flight_until.is_none() {
+        if self.in_flight.is_none() {
             return;
         }
         let back_off = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(16)).min(LONGEST_BACK_OFF);
-        self.in_flight_until = None;
+        self.in_flight = None;
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now.after(back_off));
     }
@@ -147,14 +151,29 @@ impl KeyKeeper {
     fn due_at(&self) -> Option<UnixTime> {
         let wanted_at = self.is_wanted.then_some(UnixTime::from_secs(0));
         let due = wanted_at.or_else(|| self.held.as_ref().map(|held| held.refresh_at));
-        match self.in_flight_until {
+        match self.in_flight {
             Some(_) => None,
             None => due.map(|due| self.not_before.map_or(due, |not_before| due.max(not_before))),
         }
     }
 
-    fn forget_lost_fetch(&mut self, now: UnixTime) {
-        if self.in_flight_until.is_some_and(|lost_at| lost_at <= now) {
+    const fn lost_at(&self, began: UnixTime) -> UnixTime {
+        began.after(self.timeout).after(GRACE)
+    }
+
+    /// Gives up a fetch that should have ended, and brings times back that a clock which was set back has moved out of
+    /// reach: none of them may lie further ahead than it could have been set now.
+    fn take_notice_of(&mut self, now: UnixTime) {
+        let lost_at = self.lost_at(now);
+        if let Some(flight) = &mut self.in_flight {
+            flight.until = flight.until.min(lost_at);
+        }
+        if let Some(held) = &mut self.held {
+            held.refresh_at = held.refresh_at.min(now.after(self.cache_duration));
+            held.fresh_until = held.fresh_until.min(now.after(self.cache_duration));
+        }
+        self.not_before = self.not_before.map(|not_before| not_before.min(now.after(LONGEST_BACK_OFF)));
+        if self.in_flight.is_some_and(|flight| flight.until <= now) {
             self.failed(now);
         }
     }

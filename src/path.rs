@@ -8,17 +8,25 @@ use std::borrow::Cow;
 
 use crate::request::{hex_pair, percent_decode, split_target};
 
-/// What a request target can be read as.
+/// What a request target can be read as. Paths are compared with their percent-encoding resolved, so that no spelling
+/// of a character (`%40`, `@`) is missed by a rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RequestPath {
     /// Raw and normal form are the same: every backend reads this path alike.
     Plain(String),
     /// They are not. Rules must hold for each reading.
     Ambiguous {
-        /// The distinct readings: as sent, normalised, and normalised after everything was percent-decoded.
+        /// As sent, normalised, and normalised after everything was percent-decoded; the last two with and without
+        /// what stands behind a `#`.
         readings: Vec<String>,
     },
+    /// It has encodings about which no two backends need agree (`%zz`, `%u002e`, bytes outside UTF-8, encodings of
+    /// encodings): its readings cannot be listed.
+    Unreadable,
 }
+
+/// How often percent-encoding is resolved before a path counts as unreadable.
+const MAX_ENCODINGS: usize = 4;
 
 impl RequestPath {
     /// The path of a request target; its query does not count.
@@ -26,27 +34,29 @@ impl RequestPath {
     /// A target without a path (`*`, an authority, nothing) is ambiguous and reads as `/`.
     pub fn of(target: &[u8]) -> Self {
         let (raw, _) = split_target(target);
-        if is_plain(raw)
-            && let Ok(path) = std::str::from_utf8(raw)
-        {
-            return Self::Plain(path.to_owned());
+        let Some(decoded) = text_of(raw) else { return Self::Unreadable };
+        if is_plain(raw) {
+            return Self::Plain(decoded);
         }
-        let mut readings =
-            vec![as_text(raw), as_text(&normalise(raw)), as_text(&normalise(&fully_decoded(raw)))];
-        for reading in &mut readings {
-            if !reading.starts_with('/') {
-                *reading = "/".to_owned();
-            }
-        }
-        readings.dedup();
-        Self::Ambiguous { readings }
+        let Some(fully_decoded) = fully_decoded(raw) else { return Self::Unreadable };
+        let forms = [
+            raw.to_vec(),
+            normalise(cut_fragment(raw)),
+            normalise(raw),
+            normalise(cut_fragment(&fully_decoded)),
+            normalise(&fully_decoded),
+        ];
+        let readings: Option<Vec<String>> = forms.iter().map(|form| text_of(form).map(rooted)).collect();
+        readings.map_or(Self::Unreadable, |mut readings| {
+            readings.dedup();
+            Self::Ambiguous { readings }
+        })
     }
 }
 
 /// The normal form of a path: unreserved characters percent-decoded, slashes merged, `;params` cut, dot segments
-/// resolved, a fragment cut.
+/// resolved.
 pub fn normalise(raw: &[u8]) -> Vec<u8> {
-    let raw = raw.split(|&byte| byte == b'#').next().unwrap_or_default();
     let decoded = decode_unreserved(raw);
     let mut segments: Vec<&[u8]> = Vec::new();
     let mut is_directory = false;
@@ -70,11 +80,25 @@ pub fn normalise(raw: &[u8]) -> Vec<u8> {
     normal
 }
 
+fn cut_fragment(path: &[u8]) -> &[u8] {
+    path.split(|&byte| byte == b'#').next().unwrap_or_default()
+}
+
+/// A path as rules are compared with it, from the root.
+fn rooted(path: String) -> String {
+    if path.starts_with('/') { path } else { "/".to_owned() }
+}
+
+/// The path with its percent-encoding resolved once; `None` when that is not well-formed or the result is no text.
+fn text_of(path: &[u8]) -> Option<String> {
+    String::from_utf8(percent_decode(path)?).ok()
+}
+
 /// Whether every backend reads `raw` as what it looks like.
 fn is_plain(raw: &[u8]) -> bool {
     raw.starts_with(b"/")
         && raw.iter().all(|byte| is_unambiguous(*byte))
-        && encodes_text(raw)
+        && hides_nothing(raw)
         && normalise(raw) == raw
 }
 
@@ -82,21 +106,18 @@ fn is_unambiguous(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#')
 }
 
-/// Whether the percent-encodings of `raw` are well-formed and hide nothing: no slash, no control byte, no further
-/// percent sign, no byte sequence outside UTF-8 (overlong forms).
-fn encodes_text(raw: &[u8]) -> bool {
-    if !raw.contains(&b'%') {
-        return true;
-    }
-    let hides_nothing =
-        |decoded: u8| !matches!(decoded, b'/' | b'\\' | b';' | b'%') && !decoded.is_ascii_control();
+/// Whether no percent-encoding of `raw` stands for a delimiter, a control byte or a further percent sign.
+fn hides_nothing(raw: &[u8]) -> bool {
+    let is_harmless = |decoded: u8| {
+        !matches!(decoded, b'/' | b'\\' | b';' | b'%' | b'#' | b'?') && !decoded.is_ascii_control()
+    };
     let mut rest = raw.iter();
     while let Some(&byte) = rest.next() {
-        if byte == b'%' && !hex_pair(rest.next(), rest.next()).is_some_and(hides_nothing) {
+        if byte == b'%' && !hex_pair(rest.next(), rest.next()).is_some_and(is_harmless) {
             return false;
         }
     }
-    percent_decode(raw).is_some_and(|decoded| std::str::from_utf8(&decoded).is_ok())
+    true
 }
 
 /// `%XX` resolved where it stands for a character that means the same without (RFC 3986 section 2.3).
@@ -120,25 +141,23 @@ fn decode_unreserved(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(decoded)
 }
 
-/// The most generous reading: percent-decoded until nothing changes (at most four times), backslashes as slashes.
-fn fully_decoded(raw: &[u8]) -> Vec<u8> {
+/// The most generous reading: percent-decoded until nothing changes, backslashes as slashes. `None` when that does not
+/// end soon, or in something that cannot be decoded.
+fn fully_decoded(raw: &[u8]) -> Option<Vec<u8>> {
     let mut path = raw.to_vec();
-    for _ in 0..4 {
-        match percent_decode(&path) {
-            Some(decoded) if decoded != path => path = decoded,
-            _ => break,
+    for _ in 0..MAX_ENCODINGS {
+        let decoded = percent_decode(&path)?;
+        if decoded == path {
+            for byte in &mut path {
+                if *byte == b'\\' {
+                    *byte = b'/';
+                }
+            }
+            return Some(path);
         }
+        path = decoded;
     }
-    for byte in &mut path {
-        if *byte == b'\\' {
-            *byte = b'/';
-        }
-    }
-    path
-}
-
-fn as_text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    None
 }
 
 #[cfg(test)]
@@ -148,6 +167,13 @@ mod tests {
 
     fn normal(path: &str) -> String {
         String::from_utf8(normalise(path.as_bytes())).unwrap()
+    }
+
+    fn readings(path: &str) -> Vec<String> {
+        match RequestPath::of(path.as_bytes()) {
+            RequestPath::Ambiguous { readings } => readings,
+            other => panic!("{path} is {other:?}"),
+        }
     }
 
     #[test]
@@ -168,7 +194,6 @@ mod tests {
             ("/a/..;/b", "/b"),
             ("/%2e%2e/b", "/b"),
             ("/a%2Fb", "/a%2Fb"),
-            ("/a#b", "/a"),
             ("/%zz", "/%zz"),
             ("/%", "/%"),
         ] {
@@ -177,22 +202,23 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_paths_are_plain() {
-        for path in [
-            "/",
-            "/a",
-            "/a/",
-            "/a/b.c-d_e~f",
-            "/a%20b",
-            "/%C3%A9",
-            "/%c3%a9",
-            "/a:b@c!$&'()*+,=",
-            "/a..b",
-            "/..a",
+    fn ordinary_paths_are_plain_and_compared_decoded() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/a/", "/a/"),
+            ("/a/b.c-d_e~f", "/a/b.c-d_e~f"),
+            ("/a%20b", "/a b"),
+            ("/%C3%A9", "/\u{e9}"),
+            ("/%c3%a9", "/\u{e9}"),
+            ("/%40admin", "/@admin"),
+            ("/books%3Adelete", "/books:delete"),
+            ("/a:b@c!$&'()*+,=", "/a:b@c!$&'()*+,="),
+            ("/a..b", "/a..b"),
+            ("/..a", "/..a"),
+            ("/a?x=/../%2f", "/a"),
         ] {
-            assert_eq!(RequestPath::of(path.as_bytes()), RequestPath::Plain(path.to_owned()));
+            assert_eq!(RequestPath::of(path.as_bytes()), RequestPath::Plain(expected.to_owned()), "{path}");
         }
-        assert_eq!(RequestPath::of(b"/a?x=/../%2f"), RequestPath::Plain("/a".to_owned()));
     }
 
     #[test]
@@ -208,42 +234,51 @@ mod tests {
             "/public/..;x=1/admin",
             "/public/..\\admin",
             "/public/..%5cadmin",
+            "/public/x%23/../../admin",
             "//admin",
             "/public//admin",
             "/./admin",
-            "/admin/.",
-            "/public/%c0%ae%c0%ae/admin",
             "/admin%00",
             "/admin%0a",
             "/admin%7f",
             "/%61dmin",
             "/admin;x",
             "/admin%3bx",
-            "/admin%",
-            "/admin%zz",
+            "/admin%3fx",
             "/admin#x",
             "*",
             "",
             "admin",
             "http://host/admin",
             "/ad min",
-            "/adm\u{e9}n",
         ] {
-            assert!(matches!(RequestPath::of(path.as_bytes()), RequestPath::Ambiguous { .. }), "{path}");
-        }
-        for path in [&b"/\xff"[..], b"/a\0", b"/a\x7f", b"/a\t"] {
-            assert!(matches!(RequestPath::of(path), RequestPath::Ambiguous { .. }), "{path:?}");
+            let readings = readings(path);
+            assert!(readings.iter().all(|reading| reading.starts_with('/')), "{path}");
         }
     }
 
     #[test]
+    fn encodings_that_backends_need_not_agree_about_are_unreadable() {
+        for path in [
+            "/admin%",
+            "/admin%zz",
+            "/x/..%2fadmin%zz",
+            "/public/%c0%ae%c0%ae/admin",
+            "/public/%u002e%u002e/admin",
+            "/%25252525252e",
+            "/x%25zz",
+        ] {
+            assert_eq!(RequestPath::of(path.as_bytes()), RequestPath::Unreadable, "{path}");
+        }
+        assert_eq!(RequestPath::of(b"/\xff"), RequestPath::Unreadable);
+    }
+
+    #[test]
     fn an_ambiguous_path_lists_what_it_can_be_read_as() {
-        let RequestPath::Ambiguous { readings } = RequestPath::of(b"/public/..%252fadmin") else { panic!() };
-        assert_eq!(readings, ["/public/..%252fadmin", "/admin"]);
-        let RequestPath::Ambiguous { readings } = RequestPath::of(b"/public/../admin") else { panic!() };
-        assert_eq!(readings, ["/public/../admin", "/admin"]);
-        let RequestPath::Ambiguous { readings } = RequestPath::of(b"*") else { panic!() };
-        assert_eq!(readings, ["/", "/*"]);
+        assert_eq!(readings("/public/..%252fadmin"), ["/public/..%2fadmin", "/admin"]);
+        assert_eq!(readings("/public/../admin"), ["/public/../admin", "/admin"]);
+        assert_eq!(readings("/x%23/..%2fadmin"), ["/x#/../admin", "/x", "/admin"]);
+        assert_eq!(readings("*"), ["/", "/*"]);
     }
 
     proptest! {
@@ -251,7 +286,7 @@ mod tests {
         fn normalising_twice_changes_nothing(path in prop::collection::vec(any::<u8>(), 0..60)) {
             let once = normalise(&path);
             prop_assert!(once.starts_with(b"/"));
-            // A decoded `%2e` can complete another encoding only by hostile design (`%%32e`): then it is ambiguous.
+            // A decoded `%2e` can complete another encoding only by hostile design (`%%32e`): that is unreadable.
             if !path.contains(&b'%') {
                 prop_assert_eq!(normalise(&once), once);
             }
@@ -259,9 +294,8 @@ mod tests {
 
         #[test]
         fn a_plain_path_is_its_own_normal_form(path in "(/[a-z.%2ef;/\\\\]{0,6}){0,4}") {
-            if let RequestPath::Plain(plain) = RequestPath::of(path.as_bytes()) {
-                prop_assert_eq!(&plain, &path);
-                prop_assert_eq!(normal(&plain), plain);
+            if let RequestPath::Plain(_) = RequestPath::of(path.as_bytes()) {
+                prop_assert_eq!(normal(&path), path);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::authorize::{Authenticated, Grant};
 use crate::config::{Config, HeaderName, Provider, fold};
 use crate::credential::{Place, cookie_pairs, is_named, query_pairs};
 use crate::json::{Json, Object};
-use crate::request::{RequestHead, split_target};
+use crate::request::{RequestHead, split_target, trim_ows};
 use crate::verify::VerifiedIdentity;
 
 /// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were
@@ -63,6 +63,7 @@ impl HeaderEdits {
     pub fn for_grant(head: &RequestHead, owned: &OwnedHeaders, grant: &Grant<'_>) -> Self {
         let forged = owned.forged(head.names());
         let mut edits = Self(forged.into_iter().map(HeaderEdit::remove).collect());
+        edits.0.extend(without_nominations(head, owned));
         if let Some(Authenticated { identity, provider, place }) = grant.authenticated() {
             if !provider.forward {
                 edits.0.extend(without_credential(head, place));
@@ -126,9 +127,13 @@ fn identity_headers(identity: &VerifiedIdentity<'_>, provider: &Provider) -> Vec
     let mut headers: Vec<(&HeaderName, Vec<String>)> = Vec::new();
     for mapping in &provider.claim_to_headers {
         let Some(claim) = claim_at(identity.claims(), &mapping.path) else { continue };
+        // A header of several mappings is a list, in which a comma must not make two items of one.
+        let is_list =
+            provider.claim_to_headers.iter().filter(|other| other.header == mapping.header).count() > 1;
+        let items = list_items(claim, is_list);
         match headers.iter_mut().find(|(name, _)| **name == mapping.header) {
-            Some((_, items)) => items.extend(list_items(claim)),
-            None => headers.push((&mapping.header, list_items(claim))),
+            Some((_, known)) => known.extend(items),
+            None => headers.push((&mapping.header, items)),
         }
     }
     let mut edits: Vec<_> = headers
@@ -144,17 +149,33 @@ fn identity_headers(identity: &VerifiedIdentity<'_>, provider: &Provider) -> Vec
     edits
 }
 
+/// `connection` without the owned headers that it nominates: the next proxy would remove them as hop-by-hop (RFC 9110
+/// section 7.6.1), and the upstream would take the request for an anonymous one.
+fn without_nominations(head: &RequestHead, owned: &OwnedHeaders) -> Option<HeaderEdit> {
+    let options: Vec<&[u8]> =
+        head.values("connection").flat_map(|line| line.split(|byte| *byte == b',')).map(trim_ows).collect();
+    let kept: Vec<&[u8]> =
+        options.iter().copied().filter(|option| !owned.0.contains(&fold(option))).collect();
+    if kept.len() == options.len() {
+        None
+    } else if kept.is_empty() {
+        Some(HeaderEdit::remove(b"connection"))
+    } else {
+        Some(HeaderEdit::replace("connection", kept.join(&b", "[..])))
+    }
+}
+
 fn claim_at<'j>(claims: &'j Object<'_>, path: &[String]) -> Option<&'j Json<'j>> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
 }
 
 /// A claim as the items of a header value: one for a scalar or an object, one each for the members of an array.
-fn list_items(claim: &Json<'_>) -> Vec<String> {
+fn list_items(claim: &Json<'_>, is_list: bool) -> Vec<String> {
     match claim {
         Json::Array(items) => items.iter().map(|item| encode(&plain_text(item), b"%,")).collect(),
         Json::Null => Vec::new(),
-        _ => vec![encode(&plain_text(claim), b"%")],
+        _ => vec![encode(&plain_text(claim), if is_list { b"%," } else { b"%" })],
     }
 }
 
@@ -190,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn value(claim: &str) -> String {
-        list_items(&Json::parse(claim.as_bytes()).unwrap()).join(",")
+        list_items(&Json::parse(claim.as_bytes()).unwrap(), false).join(",")
     }
 
     #[test]
@@ -234,7 +255,7 @@ mod tests {
         #[test]
         fn a_list_can_be_taken_apart_again(items in prop::collection::vec(".+", 1..5)) {
             let array = Json::Array(items.iter().map(|item| Json::String(item.as_str().into())).collect());
-            let joined = list_items(&array).join(",");
+            let joined = list_items(&array, false).join(",");
             let back: Vec<_> = joined.split(',').map(|item| percent_decode(item.as_bytes()).unwrap()).collect();
             prop_assert_eq!(back, items.iter().map(|item| item.as_bytes().to_vec()).collect::<Vec<_>>());
         }
@@ -258,6 +279,16 @@ mod tests {
         let replaced = |value: &str| Some(HeaderEdit::replace(":path", value));
         assert_eq!(query("/a?x=%2F&t=s&&y"), replaced("/a?x=%2F&&y"));
         assert_eq!(query("/a?%74=s"), replaced("/a"));
+    }
+
+    #[test]
+    fn a_client_cannot_have_the_next_proxy_remove_an_identity_header() {
+        let owned = OwnedHeaders(BTreeSet::from([fold(b"x-user-id")]));
+        let edit = |value| without_nominations(&head(&[("connection", value)]), &owned);
+        assert_eq!(edit("Upgrade, X-User-Id"), Some(HeaderEdit::replace("connection", "Upgrade")));
+        assert_eq!(edit("x_user_id"), Some(HeaderEdit::remove(b"connection")));
+        assert_eq!(edit("keep-alive, Upgrade"), None);
+        assert_eq!(without_nominations(&head(&[]), &owned), None);
     }
 
     #[test]

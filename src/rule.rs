@@ -20,22 +20,27 @@ pub fn select(config: &Config, target: &[u8]) -> Result<Requirement, Rejection> 
             Some(rule) => Ok(rule.requirement),
             None => when_no_rule_matches(config),
         },
-        RequestPath::Ambiguous { readings } => for_every_reading(config, &readings),
+        RequestPath::Ambiguous { readings } => agreed(
+            config,
+            readings.iter().filter_map(|reading| strict(config).find(|rule| rule.matches(reading))),
+        ),
+        RequestPath::Unreadable => agreed(config, strict(config)),
     }
 }
 
-/// The one strict rule that speaks for an ambiguous path. Rules that relax authentication are passed over.
-fn for_every_reading(config: &Config, readings: &[String]) -> Result<Requirement, Rejection> {
-    let strict = || config.rules.iter().filter(|rule| !rule.relaxes_authentication());
-    let mut requirements = readings
-        .iter()
-        .filter_map(|reading| strict().find(|rule| rule.matches(reading)))
-        .map(|rule| rule.requirement);
+/// The rules that demand a verified token. For a path that is not plain the others do not count.
+fn strict(config: &Config) -> impl Iterator<Item = &Rule> {
+    config.rules.iter().filter(|rule| !rule.relaxes_authentication())
+}
+
+/// What all of `rules` demand, if they demand the same.
+fn agreed<'r>(config: &Config, rules: impl Iterator<Item = &'r Rule>) -> Result<Requirement, Rejection> {
+    let mut requirements = rules.map(|rule| rule.requirement);
     match requirements.next() {
         Some(first) if requirements.all(|other| other == first) => Ok(first),
         Some(_) => Err(Rejection::AmbiguousPath),
         // With no strict rule in the whole configuration there is nothing to walk around.
-        None if strict().next().is_none() => when_no_rule_matches(config),
+        None if strict(config).next().is_none() => when_no_rule_matches(config),
         None => Err(Rejection::AmbiguousPath),
     }
 }
@@ -95,6 +100,7 @@ mod tests {
             "/public//x",
             "/public/;x",
             "/public/%00",
+            "/public/%zz",
             "/public/\u{e9}",
             "*",
             "",
@@ -105,9 +111,44 @@ mod tests {
     }
 
     #[test]
+    fn no_encoding_of_a_character_misses_a_rule() {
+        let requires = r#""requires":{"provider_name":"a"}"#;
+        let rules: Vec<_> = ["/@admin", "/books:delete", "/caf%C3%A9", "/a%20b"]
+            .iter()
+            .map(|path| format!(r#"{{"match":{{"prefix":"{path}"}},{requires}}}"#))
+            .collect();
+        let config = config(&format!("{},{}", rules.join(","), r#"{"match":{"prefix":"/"}}"#));
+        for path in [
+            "/@admin",
+            "/%40admin",
+            "/books:delete",
+            "/books%3Adelete",
+            "/books%3adelete",
+            "/caf%C3%A9",
+            "/caf%c3%a9",
+            "/a%20b",
+        ] {
+            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+        }
+    }
+
+    #[test]
     fn a_path_that_falls_under_two_strict_rules_is_refused() {
         let config = config(&[ADMIN_B, A].join(","));
-        for path in ["/x/..%2fadmin", "/x/../admin", "//admin", "/x/..;/admin", "/x/..%252fadmin"] {
+        for path in [
+            "/x/..%2fadmin",
+            "/x/../admin",
+            "//admin",
+            "/x/..;/admin",
+            "/x/..%252fadmin",
+            "/x/..%2fadmin%zz",
+            "/x/..%2fadmin/%",
+            "/x%23/..%2fadmin",
+            "/x#/../admin",
+            "/x/%c0%ae%c0%ae/admin",
+            "/x/%u002e%u002e/admin",
+            "/x/%2525252525252e%2e/admin",
+        ] {
             assert_eq!(select(&config, path.as_bytes()), Err(Rejection::AmbiguousPath), "{path}");
         }
         assert_eq!(select(&config, b"/admin//x"), Ok(Requirement::Provider(ProviderId(1))));

@@ -5,7 +5,7 @@
 
 use super::error::ConfigError;
 use super::value::Node;
-use crate::json::Object;
+use crate::json::{Json, Object};
 
 /// The most edits between a field and the one that is suggested for it.
 const MAX_EDITS: usize = 3;
@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
             (None, None) => return Ok(None),
         };
         Ok(match value {
-            crate::json::Json::Null => None,
+            Json::Null => None,
             _ => Some(self.node.member(spelling, value)),
         })
     }
@@ -54,6 +54,14 @@ impl<'a> Fields<'a> {
         match self.take(name)? {
             Some(node) => Ok(node),
             None => Err(self.node.error("nothing", format!("the field {name:?}"))),
+        }
+    }
+
+    /// Refuses `null` for a field whose absence means less safety: a template with a missing value writes it.
+    pub(super) fn refuse_null(&self, name: &'static str) -> Result<(), ConfigError> {
+        match self.object.get(name) {
+            Some(value @ Json::Null) => Err(self.node.member(name, value).expected("an object")),
+            _ => Ok(()),
         }
     }
 

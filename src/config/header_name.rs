@@ -54,7 +54,7 @@ impl HeaderName {
     /// A header that the filter will write.
     pub(super) fn parse_output(node: &Node<'_>) -> Result<Self, ConfigError> {
         let name = Self::parse(node)?;
-        if RESERVED.contains(&name.as_str()) {
+        if RESERVED.iter().any(|reserved| reserved.as_bytes() == name.folded()) {
             return Err(node.expected("a header that does not frame or route the request"));
         }
         Ok(name)

@@ -198,7 +198,7 @@ fn remote_jwks(node: Node<'_>) -> Result<RemoteJwks, ConfigError> {
     };
     fields.finish(&[])?;
     let (scheme, authority, path) = split_uri(uri.string()?)
-        .ok_or_else(|| uri.expected("an absolute URI such as \"https://host/jwks.json\""))?;
+        .ok_or_else(|| uri.error("another string", "an absolute URI such as \"https://host/jwks.json\""))?;
     Ok(RemoteJwks { scheme, authority: authority.to_owned(), path, cluster, timeout, cache_duration })
 }
 

@@ -46,6 +46,7 @@ pub(super) fn parse_all(node: &Node<'_>, providers: &[Provider]) -> Result<Vec<R
 fn parse(node: Node<'_>, providers: &[Provider]) -> Result<Rule, ConfigError> {
     let mut fields = Fields::of(node)?;
     let path = path_match(fields.require("match")?)?;
+    fields.refuse_null("requires")?;
     let requirement = match fields.take("requires")? {
         Some(node) => requirement(node, providers)?,
         None => Requirement::None,
@@ -79,6 +80,7 @@ fn normal_path(node: &Node<'_>) -> Result<String, ConfigError> {
             Some(normal) => Err(node.expected(format!("a path in its normal form, such as {normal:?}"))),
             None => Err(node.expected("a path that starts with \"/\"")),
         },
+        RequestPath::Unreadable => Err(node.expected("a path with well-formed percent-encoding of UTF-8")),
     }
 }
 
@@ -104,7 +106,11 @@ fn requirement(node: Node<'_>, providers: &[Provider]) -> Result<Requirement, Co
     }
     fields.finish(REQUIREMENTS_NOT_BUILT)?;
     match found.as_slice() {
-        [] => Ok(Requirement::None),
+        // `jwt_authn` takes this for "nothing is required". More likely a value is missing.
+        [] => Err(node.error(
+            "no requirement",
+            "one of provider_name, allow_missing, allow_missing_or_failed; to open the rule, leave \"requires\" out",
+        )),
         [requirement] => Ok(*requirement),
         _ => Err(node.error(
             "more than one requirement",

@@ -4,7 +4,7 @@
 //! so that no client's leaving takes a fetch away from the others; a request that needs keys sets the timer to fire at
 //! once. Without timers each waiting request fetches for itself, which is all such hosts allow.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,8 +39,17 @@ pub(super) struct Gateway {
     engine: Option<Engine>,
     /// `None` on a host without timers, else when the timer is set to fire.
     timer: Option<Timer>,
-    waiting: BTreeMap<u32, RequestHead>,
+    waiting: BTreeMap<u32, Waiting>,
     calls: BTreeMap<u32, Call>,
+}
+
+/// Whether a request has been let through; shared by its stream and whoever decides about it.
+pub(super) type Passed = Rc<Cell<bool>>;
+
+#[derive(Debug)]
+struct Waiting {
+    head: RequestHead,
+    passed: Passed,
 }
 
 /// When the timer will fire, if it is set.
@@ -73,19 +82,20 @@ impl SharedGateway {
     }
 
     /// Answers the request of the running stream, or has it wait.
-    pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead) -> Outcome {
+    pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead, passed: &Passed) -> Outcome {
         let decision = self.with(|gateway| gateway.decide(&head));
         let own_fetch = self.with(|gateway| gateway.own_fetch(&decision));
         let must_wait = own_fetch.is_some() || matches!(decision, Decision::Await(_));
         if must_wait {
-            match self.with(|gateway| gateway.wait(context_id, head, own_fetch)) {
+            let waiting = Waiting { head, passed: Rc::clone(passed) };
+            match self.with(|gateway| gateway.wait(context_id, waiting, own_fetch)) {
                 Ok(()) => return Outcome::Pause,
                 Err(CannotWait::NothingToWaitFor) => return self.answer_again(context_id),
                 Err(CannotWait::Overloaded) => {}
             }
         }
         match decision {
-            Decision::Forward(edits) => forward(&edits),
+            Decision::Forward(edits) => forward(&edits, passed),
             Decision::Refuse(rejection) => self.refuse(&rejection),
             Decision::Await(_) => self.refuse(&Rejection::Overloaded),
         }
@@ -94,13 +104,13 @@ impl SharedGateway {
     /// Answers a request that has waited, in its own stream's callback.
     pub(super) fn answer_again(&self, context_id: u32) -> Outcome {
         let waited = self.with(|gateway| {
-            let head = gateway.waiting.remove(&context_id)?;
-            Some(gateway.decide(&head))
+            let Waiting { head, passed } = gateway.waiting.remove(&context_id)?;
+            Some((gateway.decide(&head), passed))
         });
         match waited {
-            Some(Decision::Forward(edits)) => forward(&edits),
-            Some(Decision::Refuse(rejection)) => self.refuse(&rejection),
-            Some(Decision::Await(_)) => {
+            Some((Decision::Forward(edits), passed)) => forward(&edits, &passed),
+            Some((Decision::Refuse(rejection), _)) => self.refuse(&rejection),
+            Some((Decision::Await(_), _)) => {
                 self.refuse(&Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) })
             }
             None => Outcome::Pause,
@@ -113,10 +123,10 @@ impl SharedGateway {
         if waiting.is_empty() {
             return;
         }
-        for (context_id, head) in waiting {
-            let decision = self.with(|gateway| gateway.decide(&head));
+        for (context_id, waiting) in waiting {
+            let decision = self.with(|gateway| gateway.decide(&waiting.head));
             if matches!(decision, Decision::Await(_)) {
-                self.with(|gateway| gateway.waiting.insert(context_id, head));
+                self.with(|gateway| gateway.waiting.insert(context_id, waiting));
                 continue;
             }
             // A client that has left has no context any more; anything done now would happen to another request.
@@ -124,7 +134,7 @@ impl SharedGateway {
                 continue;
             }
             let outcome = match decision {
-                Decision::Forward(edits) => forward(&edits),
+                Decision::Forward(edits) => forward(&edits, &waiting.passed),
                 Decision::Refuse(rejection) => self.refuse(&rejection),
                 Decision::Await(_) => Outcome::Pause,
             };
@@ -193,16 +203,16 @@ impl Gateway {
     fn wait(
         &mut self,
         context_id: u32,
-        head: RequestHead,
+        waiting: Waiting,
         own_fetch: Option<ProviderId>,
     ) -> Result<(), CannotWait> {
         if self.waiting.len() >= MAX_WAITING {
             return Err(CannotWait::Overloaded);
         }
-        self.waiting.insert(context_id, head);
+        self.waiting.insert(context_id, waiting);
         let is_on_its_way = match own_fetch {
             Some(provider) => self.send_fetch(provider, context_id),
-            None => self.set_timer().is_ok(),
+            None => self.hasten_timer().is_ok(),
         };
         if is_on_its_way { Ok(()) } else { Err(CannotWait::NothingToWaitFor) }
     }
@@ -220,22 +230,45 @@ impl Gateway {
         }
     }
 
-    /// Sets the timer for what the engine plans next, unless it fires before that anyway: setting it starts it anew,
-    /// so requests that come faster than it fires would put it off for ever.
+    /// Sets the timer for what the engine plans next, from the root context.
     pub(super) fn set_timer(&mut self) -> Result<(), HostError> {
-        let Some(Timer(fires_at)) = &mut self.timer else { return Ok(()) };
+        let planned = self.planned(clock::now());
+        self.set_timer_to(planned)
+    }
+
+    /// Sets the timer for what the engine plans next, unless it fires before that anyway: setting it starts it anew, so
+    /// requests that come faster than it fires would put it off for ever.
+    fn hasten_timer(&mut self) -> Result<(), HostError> {
         let now = clock::now();
-        let wake_at = self.engine.as_ref().and_then(Engine::wake_at);
-        let period = wake_at.map(|at| now.until(at).max(SHORTEST_PERIOD));
-        let due = period.map(|period| now.after(period));
-        let is_early_enough =
-            |fires_at: UnixTime| due.is_none_or(|due| fires_at <= due) && now <= fires_at.after(LOST_TIMER);
-        if fires_at.is_some_and(is_early_enough) {
-            return Ok(());
+        let planned = self.planned(now);
+        let is_early_enough = |fires_at: UnixTime| {
+            planned.is_none_or(|(_, due)| fires_at <= due) && now <= fires_at.after(LOST_TIMER)
+        };
+        match self.timer {
+            Some(Timer(Some(fires_at))) if is_early_enough(fires_at) => Ok(()),
+            _ => self.set_timer_to(planned),
         }
-        calls::set_tick_period(period)?;
-        *fires_at = due;
+    }
+
+    /// How long from now until the engine wants to be asked again, and when that is.
+    fn planned(&self, now: UnixTime) -> Option<(Duration, UnixTime)> {
+        let wake_at = self.engine.as_ref()?.wake_at()?;
+        let period = now.until(wake_at).max(SHORTEST_PERIOD);
+        Some((period, now.after(period)))
+    }
+
+    fn set_timer_to(&mut self, planned: Option<(Duration, UnixTime)>) -> Result<(), HostError> {
+        let Some(timer) = &mut self.timer else { return Ok(()) };
+        calls::set_tick_period(planned.map(|(period, _)| period))?;
+        timer.0 = planned.map(|(_, due)| due);
         Ok(())
+    }
+
+    pub(super) fn stop_timer(&mut self) -> Result<(), HostError> {
+        match self.timer.take() {
+            Some(Timer(Some(_))) => calls::set_tick_period(None),
+            _ => Ok(()),
+        }
     }
 
     /// Sends every fetch that is due, from the root context.
@@ -312,14 +345,17 @@ pub(super) fn resume() {
 
 /// Makes the edits. When the host does not make one of them, the request is refused: a header that should have been
 /// removed could be a forged identity.
-fn forward(edits: &HeaderEdits) -> Outcome {
+fn forward(edits: &HeaderEdits, passed: &Passed) -> Outcome {
     let map = MapType::HttpRequestHeaders;
     let made = edits.iter().try_for_each(|edit| match edit {
         HeaderEdit::Remove { name } => calls::remove_header(map, name),
         HeaderEdit::Replace { name, value } => calls::replace_header(map, name, value),
     });
     match made {
-        Ok(()) => Outcome::Continue,
+        Ok(()) => {
+            passed.set(true);
+            Outcome::Continue
+        }
         Err(error) => send(&host_failure(error), ""),
     }
 }

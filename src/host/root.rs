@@ -67,6 +67,12 @@ impl RootContext for Root {
 }
 
 impl Context for Root {
+    /// This configuration is over. Some hosts let a timer outlive its context.
+    fn on_done(&mut self) -> bool {
+        log_failure(self.gateway.with(Gateway::stop_timer));
+        true
+    }
+
     fn on_http_call_response(
         &mut self,
         token: u32,

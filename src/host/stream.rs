@@ -4,18 +4,19 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::host::calls::{self, HostError, MapType};
-use crate::host::gateway::{Outcome, SharedGateway, log_failure, resume};
+use crate::host::gateway::{Outcome, Passed, SharedGateway, log_failure, resume};
 use crate::request::RequestHead;
 
 #[derive(Debug)]
 pub(super) struct Stream {
     context_id: u32,
     gateway: SharedGateway,
+    passed: Passed,
 }
 
 impl Stream {
-    pub(super) const fn new(context_id: u32, gateway: SharedGateway) -> Self {
-        Self { context_id, gateway }
+    pub(super) fn new(context_id: u32, gateway: SharedGateway) -> Self {
+        Self { context_id, gateway, passed: Passed::default() }
     }
 
     /// The names among `names` that no client may send; all of them when there is no configuration to know by.
@@ -34,26 +35,31 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
         let outcome = match calls::header_pairs(MapType::HttpRequestHeaders) {
             Ok(fields) if fields.is_empty() => self.gateway.refuse_unread(HostError::NO_REQUEST),
-            Ok(fields) => self.gateway.answer_or_wait(self.context_id, RequestHead::new(fields)),
+            Ok(fields) => {
+                self.gateway.answer_or_wait(self.context_id, RequestHead::new(fields), &self.passed)
+            }
             Err(error) => self.gateway.refuse_unread(error),
         };
         action(outcome)
     }
 
+    /// Holds the body of a request that has not been let through. Envoy asks only when the plugin is configured with
+    /// `allow_on_headers_stop_iteration`; going on here would then release the request undecided.
+    fn on_http_request_body(&mut self, _body_size: usize, _end_of_stream: bool) -> Action {
+        if self.passed.get() { Action::Continue } else { Action::Pause }
+    }
+
     /// Some backends merge trailers into the header, so identity headers are taken out of them as well. Trailers that
     /// cannot be read or changed stop the request.
-    fn on_http_request_trailers(&mut self, num_trailers: usize) -> Action {
-        if num_trailers == 0 {
-            return Action::Continue;
-        }
+    fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
         let map = MapType::HttpRequestTrailers;
         let removed = calls::header_pairs(map).and_then(|fields| {
             let names = fields.into_iter().map(|(name, _)| name).collect();
             self.forged(names).iter().try_for_each(|name| calls::remove_header(map, name))
         });
-        let action = if removed.is_ok() { Action::Continue } else { Action::Pause };
+        let may_pass = removed.is_ok() && self.passed.get();
         log_failure(removed);
-        action
+        if may_pass { Action::Continue } else { Action::Pause }
     }
 }
 

@@ -129,6 +129,10 @@ impl JwkSet {
         }
         // Only the outer shape is needed here, and strictness about it is serde's: a `keys` given twice is refused.
         let text = std::str::from_utf8(text).map_err(|_| JwksError::NotJwks)?;
+        // serde would take an array for the members of the object in their order.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(JwksError::NotJwks);
+        }
         let document: Document<'_> = serde_json::from_str(text).map_err(|_| JwksError::NotJwks)?;
         if document.keys.len() > MAX_KEYS {
             return Err(JwksError::TooManyKeys { keys: document.keys.len() });
@@ -253,7 +257,8 @@ impl fmt::Display for UnusableKey {
             Self::Algorithm => f.write_str("alg is not one that this kind of key verifies here"),
             Self::KeyId => f.write_str("kid is not a string"),
             Self::Material(error) => write!(f, "{error}"),
-            Self::NotJson(error) => write!(f, "not a strict JSON object: {error}"),
+            // Without the error, which may name a member of any length.
+            Self::NotJson(_) => f.write_str("not a strict JSON object"),
             Self::PublishedSecret => f.write_str("a shared secret in a fetched document"),
             Self::Purpose => f.write_str("use or key_ops excludes the verification of signatures"),
             Self::Type => f.write_str("kty is missing or not supported"),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::scene::{Scene, assert_alive, assert_no_vm_failure};
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{Http1, JwksReply, Request, load};
+use crate::support::{Envoy, Http1, JwksReply, Request, load};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_wait_for_one_fetch_and_are_resumed() {
@@ -31,10 +31,8 @@ async fn keys_are_refreshed_before_they_expire_without_a_request_that_waits() {
     let second = SigningKey::eddsa("k2");
     let mut configuration = scene.configuration(json!({}));
     configuration["providers"]["acme"]["remote_jwks"]["cache_duration"] = json!("2s");
-    let envoy = crate::support::Envoy::with_filter(configuration, &scene.upstream)
-        .cluster("idp", scene.idp.address())
-        .start()
-        .await;
+    let envoy =
+        Envoy::with_filter(configuration, &scene.upstream).cluster("idp", scene.idp.address()).start().await;
     assert_alive(&scene, envoy.gateway()).await;
     scene.idp.answer_with(JwksReply::Body(jwks([&second]).to_string().into_bytes()));
     tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -79,16 +77,13 @@ async fn a_server_that_never_answers_or_is_not_there_costs_its_timeout_and_no_mo
     scene.idp.answer_with(JwksReply::Never);
     let mut configuration = scene.configuration(json!({}));
     configuration["providers"]["acme"]["remote_jwks"]["http_uri"]["timeout"] = json!("0.5s");
-    let envoy = crate::support::Envoy::with_filter(configuration, &scene.upstream)
-        .cluster("idp", scene.idp.address())
-        .start()
-        .await;
+    let envoy =
+        Envoy::with_filter(configuration, &scene.upstream).cluster("idp", scene.idp.address()).start().await;
     let started = tokio::time::Instant::now();
     assert_eq!(scene.good_request("/").send(envoy.gateway()).await.status, 503);
     assert!(started.elapsed() < Duration::from_secs(3));
 
-    let envoy =
-        crate::support::Envoy::with_filter(scene.configuration(json!({})), &scene.upstream).start().await;
+    let envoy = Envoy::with_filter(scene.configuration(json!({})), &scene.upstream).start().await;
     assert_eq!(scene.good_request("/").send(envoy.gateway()).await.status, 503, "there is no such cluster");
     assert!(envoy.log().contains("cluster \"idp\""), "the log names the cluster");
     assert_no_vm_failure(&envoy).await;
@@ -99,10 +94,8 @@ async fn a_document_of_ten_megabytes_is_refused_and_good_keys_are_kept() {
     let scene = Scene::start().await;
     let mut configuration = scene.configuration(json!({}));
     configuration["providers"]["acme"]["remote_jwks"]["cache_duration"] = json!("1s");
-    let envoy = crate::support::Envoy::with_filter(configuration, &scene.upstream)
-        .cluster("idp", scene.idp.address())
-        .start()
-        .await;
+    let envoy =
+        Envoy::with_filter(configuration, &scene.upstream).cluster("idp", scene.idp.address()).start().await;
     assert_alive(&scene, envoy.gateway()).await;
     let padding = "x".repeat(10 << 20);
     scene.idp.answer_with(JwksReply::Body(
@@ -151,6 +144,31 @@ async fn every_algorithm_verifies_in_the_shipped_module() {
     let token = secret.sign(&crate::scene::claims(json!({})));
     assert_eq!(Request::get("/").bearer(&token).send(envoy.gateway()).await.status, 200, "HS256");
     assert_eq!(scene.good_request("/").send(envoy.gateway()).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_may_wait_are_turned_away_and_nothing_breaks() {
+    let scene = Scene::start().await;
+    scene.idp.answer_after(Duration::from_millis(1500));
+    let envoy = Envoy::with_filter(scene.configuration(json!({})), &scene.upstream)
+        .cluster("idp", scene.idp.address())
+        .bootstrap(|bootstrap| {
+            for cluster in bootstrap["static_resources"]["clusters"].as_array_mut().unwrap() {
+                let limits =
+                    json!({ "max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096 });
+                cluster["circuit_breakers"] = json!({ "thresholds": [limits] });
+            }
+        })
+        .start()
+        .await;
+    let token = scene.token();
+    let replies = load(envoy.gateway(), 1100, 1100, move |_| Request::get("/").bearer(&token)).await;
+    let passed = replies.iter().filter(|reply| reply.status == 200).count();
+    let turned_away: Vec<_> = replies.iter().filter(|reply| reply.status == 503).collect();
+    assert_eq!((passed, turned_away.len()), (1024, 76));
+    assert!(turned_away.iter().all(|reply| reply.header("retry-after") == Some("1")));
+    assert_eq!(scene.idp.fetches(), 1);
+    assert_no_vm_failure(&envoy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,8 @@ fn what_is_not_written_has_the_value_of_jwt_authn() {
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
 }
 
+const NO_REQUIREMENT: &str = "rules[0].requires: found no requirement, expected one of provider_name, allow_missing, allow_missing_or_failed; to open the rule, leave \"requires\" out";
+
 #[test]
 fn an_error_names_the_path_what_was_found_and_what_was_expected() {
     for (found, expected) in [
@@ -203,7 +205,7 @@ fn a_timeout_is_never_zero_and_a_uri_is_absolute() {
     );
     assert_eq!(
         remote("h/jwks", "1s"),
-        "providers.acme.remote_jwks.http_uri.uri: found the string \"h/jwks\", expected an absolute URI such as \"https://host/jwks.json\""
+        "providers.acme.remote_jwks.http_uri.uri: found another string, expected an absolute URI such as \"https://host/jwks.json\""
     );
 }
 
@@ -216,8 +218,21 @@ fn a_weak_secret_is_refused_and_no_secret_is_ever_shown() {
         message,
         "providers.acme.local_jwks.inline_string: found keys[1]: the secret has 24 bytes and needs at least 32, expected a secret at least as long as the hash"
     );
-    let wrong_type = error_with(json!({ "local_jwks": { "inline_string": [weak.jwk()] } }));
-    assert!(!wrong_type.contains(weak.jwk()["k"].as_str().unwrap()), "{wrong_type}");
+    let secret = weak.jwk()["k"].as_str().unwrap().to_owned();
+    for local in [
+        json!({ "inline_string": [weak.jwk()] }),
+        json!({ "inline_string": { "keys": [weak.jwk()] } }),
+        json!({ "inline_string": json!({ "keys": [secret] }).to_string() }),
+        json!({ "inline_string": secret }),
+        json!(secret),
+        json!({ "keys": [weak.jwk()] }),
+    ] {
+        let message = error_with(json!({ "local_jwks": local }));
+        assert!(!message.is_empty() && !message.contains(&secret[..8]), "{message}");
+    }
+    let remote = json!({ "http_uri": { "uri": "https://user:passw0rd@idp/jwks", "cluster": "c" } });
+    let message = error_with(json!({ "local_jwks": null, "remote_jwks": remote }));
+    assert!(message.contains("http_uri.uri") && !message.contains("passw0rd"), "{message}");
 }
 
 #[test]

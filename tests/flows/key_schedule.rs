@@ -15,7 +15,7 @@ use crate::support::*;
 
 fn play(cache_duration: &str, script: &str) {
     let mut gateway = Gateway::new(&remote_configuration(cache_duration));
-    let token = KEY.sign(&claims(serde_json::json!({ "exp": START + 10_000_000 })));
+    let token = KEY.sign(&claims(serde_json::json!({ "exp": START + 1_000_000_000 })));
     let request = get_with("/", &token);
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (at, rest) = line.strip_prefix("t=").and_then(|line| line.split_once(' ')).expect(line);
@@ -171,6 +171,63 @@ fn a_fetch_that_the_host_lost_counts_as_failed_after_its_timeout() {
          t=2.9 tick -> -
          t=3 request -> 503 1
          t=4 tick -> fetch",
+    );
+}
+
+#[test]
+fn held_keys_serve_while_a_refresh_that_began_in_time_is_slow() {
+    play(
+        "4s",
+        "t=0 request -> wait
+         t=0 tick -> fetch
+         t=0 keys -> -
+         t=3 tick -> fetch
+         t=4.5 request -> pass
+         t=5.5 keys -> -
+         t=5.5 request -> pass",
+    );
+}
+
+#[test]
+fn calls_that_fail_together_are_one_failure() {
+    play(
+        "300s",
+        "t=0 request -> wait
+         t=0 tick -> fetch
+         t=1 503 -> -
+         t=1 reset -> -
+         t=1 503 -> -
+         t=1 request -> 503 1",
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_put_the_next_fetch_out_of_reach() {
+    play(
+        "300s",
+        "t=300000000 request -> wait
+         t=300000000 tick -> fetch
+         t=300000000 keys -> -
+         t=0 request -> pass
+         t=300 tick -> fetch
+         t=300 keys -> -
+         t=301 request -> pass",
+    );
+    play(
+        "300s",
+        "t=300000000 request -> wait
+         t=300000000 tick -> fetch
+         t=300000000 503 -> -
+         t=0 request -> 503 64
+         t=64 tick -> fetch",
+    );
+    play(
+        "300s",
+        "t=300000000 request -> wait
+         t=300000000 tick -> fetch
+         t=0 request -> wait
+         t=4 request -> 503 1
+         t=5 tick -> fetch",
     );
 }
 

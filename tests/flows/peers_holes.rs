@@ -152,3 +152,42 @@ fn cve_2016_10555_a_public_key_is_no_shared_secret() {
     let mut gateway = Gateway::with_provider(json!({}));
     assert_eq!(gateway.refuse(&get_with("/", &forger.sign(&claims(json!({}))))).status(), 401);
 }
+
+#[test]
+fn no_second_spelling_of_the_credentials_header_goes_on_unverified() {
+    let mut gateway =
+        Gateway::with_provider(json!({ "from_headers": [{ "name": "x-jwt" }], "forward": true }));
+    let good = good_token();
+    gateway.forward(&get("/", &[("x-jwt", good.as_str())]));
+    for path in ["/", "/optional"] {
+        for second in ["x_jwt", "X_Jwt"] {
+            let both = get(path, &[("x-jwt", good.as_str()), (second, "e.v.il")]);
+            assert_eq!(gateway.refuse(&both).label(), "multiple_credentials", "{path} {second}");
+            assert_eq!(gateway.refuse(&get(path, &[(second, "e.v.il")])).label(), "multiple_credentials");
+        }
+    }
+}
+
+#[test]
+fn a_header_of_several_claims_has_no_more_items_than_were_signed() {
+    let mut gateway = Gateway::with_provider(json!({ "claim_to_headers": [
+        { "header_name": "x-groups", "claim_name": "team" },
+        { "header_name": "x-groups", "claim_name": "roles" },
+    ] }));
+    let token = KEY.sign(&claims(json!({ "team": "a,admin", "roles": ["viewer"] })));
+    assert_eq!(gateway.forward(&get_with("/", &token)).values("x-groups"), ["a%2Cadmin,viewer"]);
+}
+
+#[test]
+fn cve_2022_31813_an_identity_header_is_not_lost_as_hop_by_hop() {
+    let mut gateway = Gateway::with_provider(user_header());
+    let fields = [
+        ("authorization", format!("Bearer {}", good_token())),
+        ("connection", "Upgrade, X-User-Id".to_owned()),
+    ];
+    let received = gateway.forward(&get("/", &fields));
+    assert_eq!(
+        (received.values("connection"), received.values("x-user-id")),
+        (vec!["Upgrade"], vec!["alice"])
+    );
+}

@@ -59,12 +59,31 @@ fn later_requests_use_the_keys_of_earlier_ones() {
     let mut scene = start();
     scene.fetch_own();
     for _ in 0..10 {
-        scene.host.advance(Duration::from_secs(29));
+        scene.host.advance(Duration::from_secs(26));
         let stream = scene.send(good("/"));
         assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
     }
     scene.refuse(bearer("/", &STRANGER.sign(&claims(json!({})))), 401, "invalid_token");
     assert_eq!(scene.host.calls(), []);
+}
+
+#[test]
+fn shortly_before_they_expire_one_request_fetches_and_the_others_go_on() {
+    let mut scene = start();
+    scene.fetch_own();
+    scene.host.advance(Duration::from_secs(280));
+    let unlucky = scene.send(good("/"));
+    let call = scene.call_of(unlucky);
+    for _ in 0..10 {
+        let stream = scene.send(good("/"));
+        scene.assert_passed(stream);
+    }
+    scene.host.answer_reset(call.id);
+    assert_eq!(
+        scene.assert_passed(unlucky).as_deref(),
+        Some(b"alice".as_slice()),
+        "the old keys still count"
+    );
 }
 
 #[test]
