@@ -172,6 +172,23 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
             error_with_rule(&json!({ "match": { "prefix": "/" }, "requires": { "requires_any": {} } })),
             "rules[0].requires.requires_any: found a field that this version does not support, expected no such field",
         ),
+        (error_with_rule(&json!({ "match": { "prefix": "/" }, "requires": {} })), NO_REQUIREMENT),
+        (
+            error_with_rule(&json!({ "match": { "prefix": "/" }, "requires": { "provider_name": null } })),
+            NO_REQUIREMENT,
+        ),
+        (
+            error_with_rule(&json!({ "match": { "prefix": "/" }, "requires": null })),
+            "rules[0].requires: found null, expected an object",
+        ),
+        (
+            error_with_rule(&json!({ "match": { "prefix": "/%zz" } })),
+            "rules[0].match.prefix: found the string \"/%zz\", expected a path with well-formed percent-encoding of UTF-8",
+        ),
+        (
+            error_with(json!({ "forward_payload_header": "Transfer_Encoding" })),
+            "providers.acme.forward_payload_header: found the string \"Transfer_Encoding\", expected a header that does not frame or route the request",
+        ),
         (
             error(r#"{"default":"maybe"}"#),
             "default: found the string \"maybe\", expected \"allow\" or \"deny\"",
@@ -228,7 +245,7 @@ fn a_weak_secret_is_refused_and_no_secret_is_ever_shown() {
         json!({ "keys": [weak.jwk()] }),
     ] {
         let message = error_with(json!({ "local_jwks": local }));
-        assert!(!message.is_empty() && !message.contains(&secret[..8]), "{message}");
+        assert!(!message.is_empty() && !message.contains(secret.get(..8).unwrap()), "{message}");
     }
     let remote = json!({ "http_uri": { "uri": "https://user:passw0rd@idp/jwks", "cluster": "c" } });
     let message = error_with(json!({ "local_jwks": null, "remote_jwks": remote }));
