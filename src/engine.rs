@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::authorize::{Authenticated, authorize};
-use crate::config::{Config, KeySource, ProviderId, RemoteJwks, Requirement};
+use crate::config::{Config, KeySource, Provider, ProviderId, RemoteJwks, Requirement};
 use crate::credential::{self, Credential};
 use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin};
 use crate::jose::token::{CompactToken, TokenError, UnverifiedToken};
@@ -67,10 +67,30 @@ pub enum FetchError {
 pub struct Engine {
     config: Config,
     owned_headers: OwnedHeaders,
+    keys: KeyStore,
+}
+
+/// The keepers of all providers.
+#[derive(Debug)]
+struct KeyStore {
     /// One for each provider, `None` for those with local keys.
     keepers: Vec<Option<KeyKeeper>>,
     /// Whose keys the request decided last asked for.
     asked: Option<ProviderId>,
+}
+
+impl KeyStore {
+    fn keeper(&mut self, id: ProviderId) -> Option<&mut KeyKeeper> {
+        self.keepers.get_mut(id.0)?.as_mut()
+    }
+
+    fn keys<'k>(&'k mut self, id: ProviderId, provider: &'k Provider, now: UnixTime) -> Keys<'k> {
+        if let KeySource::Local(keys) = &provider.keys {
+            return Keys::Ready(keys);
+        }
+        self.asked = Some(id);
+        self.keeper(id).map_or(Keys::Pending, |keeper| keeper.keys(now))
+    }
 }
 
 /// Why a request is not forwarded now.
@@ -94,8 +114,10 @@ impl Engine {
         };
         Self {
             owned_headers: OwnedHeaders::of(&config),
-            keepers: config.providers.iter().map(|provider| keeper(&provider.keys)).collect(),
-            asked: None,
+            keys: KeyStore {
+                keepers: config.providers.iter().map(|provider| keeper(&provider.keys)).collect(),
+                asked: None,
+            },
             config,
         }
     }
@@ -120,8 +142,8 @@ impl Engine {
     }
 
     fn evaluate(&mut self, head: &RequestHead, now: UnixTime) -> Result<HeaderEdits, Stop> {
-        let Self { config, owned_headers, keepers, asked } = self;
-        *asked = None;
+        let Self { config, owned_headers, keys } = self;
+        keys.asked = None;
         let requirement = rule::select(config, head.target())?;
         let credential = match requirement {
             Requirement::None => Ok(None),
@@ -133,26 +155,20 @@ impl Engine {
             }
         };
         let compact = match &credential {
-            Ok(Some(credential)) => Some(CompactToken::decode(&credential.token)),
+            Ok(Some(credential)) => Some((credential, CompactToken::decode(&credential.token))),
             _ => None,
         };
         let verification = match (&credential, &compact) {
-            (Err(rejection), _) => Err(rejection.clone()),
-            (Ok(Some(credential)), Some(compact)) => {
-                match authenticate(
-                    config,
-                    keepers,
-                    asked,
-                    credential,
-                    compact.as_ref().map_err(Clone::clone),
-                    now,
-                ) {
+            (_, Some((credential, Ok(compact)))) => {
+                match authenticate(config, keys, credential, compact, now) {
                     Ok(authenticated) => Ok(authenticated),
                     Err(Stop::Reject(rejection)) => Err(rejection),
                     Err(Stop::Await(provider)) => return Err(Stop::Await(provider)),
                 }
             }
-            _ => Err(Rejection::MissingCredential),
+            (_, Some((_, Err(error)))) => Err(malformed(error.clone())),
+            (Err(rejection), None) => Err(rejection.clone()),
+            (Ok(_), None) => Err(Rejection::MissingCredential),
         };
         let grant = authorize(requirement, verification)?;
         Ok(HeaderEdits::for_grant(head, owned_headers, &grant))
@@ -160,7 +176,7 @@ impl Engine {
 
     /// The documents that must be fetched at `now`. Each is under way afterwards, until [`settle`](Self::settle).
     pub fn fetches(&mut self, now: UnixTime) -> Vec<ProviderId> {
-        let keepers = self.keepers.iter_mut().enumerate();
+        let keepers = self.keys.keepers.iter_mut().enumerate();
         let due = keepers
             .filter_map(|(index, keeper)| keeper.as_mut()?.next_fetch(now).then_some(ProviderId(index)));
         due.collect()
@@ -169,8 +185,8 @@ impl Engine {
     /// The document that the request decided last needed and that is due, which on a host where nothing else can is
     /// fetched by that request. It is under way afterwards.
     pub fn own_fetch(&mut self, now: UnixTime) -> Option<ProviderId> {
-        let id = self.asked.take()?;
-        self.keepers.get_mut(id.0)?.as_mut()?.next_fetch(now).then_some(id)
+        let id = self.keys.asked.take()?;
+        self.keys.keeper(id)?.next_fetch(now).then_some(id)
     }
 
     /// The remote document of a provider.
@@ -183,7 +199,7 @@ impl Engine {
 
     /// When [`fetches`](Self::fetches) should be asked again, which may be in the past; `None` when nothing is planned.
     pub fn wake_at(&self) -> Option<UnixTime> {
-        self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min()
+        self.keys.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min()
     }
 
     /// Takes in what came of a fetch, after which waiting requests can be decided again.
@@ -197,7 +213,7 @@ impl Engine {
         reply: FetchReply<'_>,
         now: UnixTime,
     ) -> Result<(), FetchError> {
-        let Some(Some(keeper)) = self.keepers.get_mut(provider.0) else { return Ok(()) };
+        let Some(keeper) = self.keys.keeper(provider) else { return Ok(()) };
         match read_keys(reply) {
             Ok(keys) => {
                 keeper.fetched(keys, now);
@@ -237,33 +253,27 @@ impl std::error::Error for FetchError {}
 /// The credential as a verified identity of one of the providers that it may belong to.
 fn authenticate<'t>(
     config: &'t Config,
-    keepers: &mut [Option<KeyKeeper>],
-    asked: &mut Option<ProviderId>,
+    keys: &mut KeyStore,
     credential: &'t Credential,
-    compact: Result<&'t CompactToken<'t>, TokenError>,
+    compact: &'t CompactToken<'t>,
     now: UnixTime,
 ) -> Result<Authenticated<'t>, Stop> {
-    let invalid = |error| Stop::Reject(Rejection::InvalidToken(error));
-    let form = |error| invalid(VerifyError::Form(error));
-    let token = compact.map_err(form)?.parse().map_err(form)?;
-    let id =
-        issuing_provider(config, credential, &token).ok_or_else(|| invalid(VerifyError::UnknownIssuer))?;
-    let provider = config.provider(id).ok_or_else(|| invalid(VerifyError::UnknownIssuer))?;
-    let keys = match (&provider.keys, keepers.get_mut(id.0).and_then(Option::as_mut)) {
-        (KeySource::Local(keys), _) => Keys::Ready(keys),
-        (KeySource::Remote(_), Some(keeper)) => {
-            *asked = Some(id);
-            keeper.keys(now)
-        }
-        (KeySource::Remote(_), None) => Keys::Pending,
-    };
-    let keys = match keys {
+    let token = compact.parse().map_err(malformed)?;
+    let id = issuing_provider(config, credential, &token);
+    let (id, provider) = id
+        .and_then(|id| Some((id, config.provider(id)?)))
+        .ok_or(Rejection::InvalidToken(VerifyError::UnknownIssuer))?;
+    let keys = match keys.keys(id, provider, now) {
         Keys::Ready(keys) => keys,
         Keys::Pending => return Err(Stop::Await(id)),
         Keys::Unavailable { retry_after } => return Err(Rejection::KeysUnavailable { retry_after }.into()),
     };
-    let identity = verify(token, provider, keys, now).map_err(invalid)?;
+    let identity = verify(token, provider, keys, now).map_err(Rejection::InvalidToken)?;
     Ok(Authenticated { identity, provider, place: &credential.place })
+}
+
+const fn malformed(error: TokenError) -> Rejection {
+    Rejection::InvalidToken(VerifyError::Form(error))
 }
 
 /// Which provider a token is held against: the only one in question, else the first whose issuer it names, else the

@@ -108,3 +108,13 @@ fn the_module_starts_on_a_host_that_has_nothing_but_the_calls() {
         Host::new(&filter(), profile).unwrap();
     }
 }
+
+/// Panic messages carry the paths of sources; `make wasm` maps them.
+#[test]
+fn the_module_does_not_tell_where_it_was_built() {
+    let module = std::fs::read(super::scene::filter_path()).unwrap();
+    let home = std::env::var("HOME").unwrap();
+    for place in [env!("CARGO_MANIFEST_DIR"), &format!("{home}/.cargo")] {
+        assert!(!module.windows(place.len()).any(|window| window == place.as_bytes()), "{place}");
+    }
+}

@@ -36,7 +36,12 @@ pub static STRANGER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("
 
 /// The built filter; panics with what to do when it is missing or older than its sources.
 pub fn filter() -> Program {
-    Program::open(wasm::path()).unwrap_or_else(|error| panic!("{error}"))
+    Program::open(filter_path()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Where the built filter is.
+pub fn filter_path() -> std::path::PathBuf {
+    wasm::path()
 }
 
 /// A VM with the filter and without a configuration, in a world that has the cluster `idp`.
