@@ -4,7 +4,7 @@
 //! refused (RFC 6750 section 2), never "any that verifies". The scheme is matched without case and anchored, and
 //! nothing may stand behind the token. Deliberately does not look inside the token.
 
-use crate::config::{HeaderName, Location, Provider, ProviderId, fold};
+use crate::config::{HeaderName, Location, Provider, ProviderId, fold, is_token_char};
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, percent_decode, trim_ows};
 
@@ -145,7 +145,8 @@ fn in_header(value: &[u8], prefix: &str) -> Presented {
     };
     let has_scheme = |value: &[u8]| {
         let (start, rest) = value.split_at_checked(scheme.len())?;
-        let ends = rest.first().is_none_or(|byte| matches!(byte, b' ' | b'\t'));
+        // Whatever cannot be part of the scheme's name ends it, and only spaces may stand before the token.
+        let ends = rest.first().is_none_or(|byte| !is_token_char(*byte));
         let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
         (ends && start.eq_ignore_ascii_case(scheme.as_bytes()))
             .then(|| rest.get(spaces..).unwrap_or_default().to_vec())
@@ -231,6 +232,8 @@ mod tests {
         for value in [
             "Bearer",
             "Bearer\ta.b.c",
+            "Bearer\u{a0}a.b.c",
+            "Bearer=a.b.c",
             "Bearer \ta.b.c",
             "Bearer ",
             "Bearer a.b.c x",

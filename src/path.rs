@@ -8,49 +8,48 @@ use std::borrow::Cow;
 
 use crate::request::{hex_pair, percent_decode, split_target};
 
-/// What a request target can be read as. Paths are compared with their percent-encoding resolved, so that no spelling
-/// of a character (`%40`, `@`) is missed by a rule.
+/// What a request target can be read as.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RequestPath {
-    /// Raw and normal form are the same: every backend reads this path alike.
-    Plain(String),
-    /// They are not. Rules must hold for each reading.
+    /// Every backend reads this path alike.
+    Plain {
+        /// As it was sent.
+        sent: String,
+        /// With its percent-encoding resolved, so that no spelling of a character (`%40`, `@`) is missed by a rule.
+        decoded: String,
+    },
+    /// Backends may read it differently. Rules must hold for each reading.
     Ambiguous {
-        /// As sent, normalised, and normalised after everything was percent-decoded; the last two with and without
-        /// what stands behind a `#`.
+        /// Percent-decoded: as sent, normalised, and normalised after it was decoded.
         readings: Vec<String>,
     },
-    /// It has encodings about which no two backends need agree (`%zz`, `%u002e`, bytes outside UTF-8, encodings of
-    /// encodings): its readings cannot be listed.
+    /// Backends may read it in more ways than can be listed: it climbs (`..`), has a backslash, a hidden `?`, `#` or
+    /// encoding, a host in front, or what is neither well-formed encoding nor text.
     Unreadable,
 }
 
-/// How often percent-encoding is resolved before a path counts as unreadable.
-const MAX_ENCODINGS: usize = 4;
-
 impl RequestPath {
     /// The path of a request target; its query does not count.
-    ///
-    /// A target without a path (`*`, an authority, nothing) is ambiguous and reads as `/`.
     pub fn of(target: &[u8]) -> Self {
         let (raw, _) = split_target(target);
         let Some(decoded) = text_of(raw) else { return Self::Unreadable };
-        if is_plain(raw) {
-            return Self::Plain(decoded);
+        let Ok(sent) = String::from_utf8(raw.to_vec()) else { return Self::Unreadable };
+        if is_plain(raw, &decoded) {
+            return Self::Plain { sent, decoded };
         }
-        let Some(fully_decoded) = fully_decoded(raw) else { return Self::Unreadable };
-        let forms = [
-            raw.to_vec(),
-            normalise(cut_fragment(raw)),
-            normalise(raw),
-            normalise(cut_fragment(&fully_decoded)),
-            normalise(&fully_decoded),
-        ];
-        let readings: Option<Vec<String>> = forms.iter().map(|form| text_of(form).map(rooted)).collect();
-        readings.map_or(Self::Unreadable, |mut readings| {
-            readings.dedup();
-            Self::Ambiguous { readings }
-        })
+        let has_one_root = decoded.starts_with('/') && !raw.starts_with(b"//");
+        let is_listed = has_one_root
+            && !decoded.contains("..")
+            && !decoded.contains(['\\', '?', '#'])
+            && !hides_encoding(&decoded);
+        match (is_listed, text_of(&normalise(raw)), text_of(&normalise(decoded.as_bytes()))) {
+            (true, Some(normalised), Some(decoded_first)) => {
+                let mut readings = vec![decoded, normalised, decoded_first];
+                readings.dedup();
+                Self::Ambiguous { readings }
+            }
+            _ => Self::Unreadable,
+        }
     }
 }
 
@@ -80,44 +79,42 @@ pub fn normalise(raw: &[u8]) -> Vec<u8> {
     normal
 }
 
-fn cut_fragment(path: &[u8]) -> &[u8] {
-    path.split(|&byte| byte == b'#').next().unwrap_or_default()
-}
-
-/// A path as rules are compared with it, from the root.
-fn rooted(path: String) -> String {
-    if path.starts_with('/') { path } else { "/".to_owned() }
-}
-
 /// The path with its percent-encoding resolved once; `None` when that is not well-formed or the result is no text.
 fn text_of(path: &[u8]) -> Option<String> {
     String::from_utf8(percent_decode(path)?).ok()
 }
 
-/// Whether every backend reads `raw` as what it looks like.
-fn is_plain(raw: &[u8]) -> bool {
+/// Whether every backend reads `raw`, and `decoded`, as what it looks like.
+fn is_plain(raw: &[u8], decoded: &str) -> bool {
+    let is_unambiguous = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#');
     raw.starts_with(b"/")
-        && raw.iter().all(|byte| is_unambiguous(*byte))
-        && hides_nothing(raw)
-        && normalise(raw) == raw
+        && raw.iter().all(is_unambiguous)
+        && !encodes_delimiter(raw)
+        && !hides_encoding(decoded)
+        && normalise(raw) == *decode_unreserved(raw)
 }
 
-fn is_unambiguous(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#')
-}
-
-/// Whether no percent-encoding of `raw` stands for a delimiter, a control byte or a further percent sign.
-fn hides_nothing(raw: &[u8]) -> bool {
-    let is_harmless = |decoded: u8| {
-        !matches!(decoded, b'/' | b'\\' | b';' | b'%' | b'#' | b'?') && !decoded.is_ascii_control()
-    };
+/// Whether a percent-encoding of `raw` stands for a delimiter or a control byte.
+fn encodes_delimiter(raw: &[u8]) -> bool {
+    let is_delimiter =
+        |byte: u8| matches!(byte, b'/' | b'\\' | b';' | b'#' | b'?') || byte.is_ascii_control();
     let mut rest = raw.iter();
     while let Some(&byte) = rest.next() {
-        if byte == b'%' && !hex_pair(rest.next(), rest.next()).is_some_and(is_harmless) {
-            return false;
+        if byte == b'%' && hex_pair(rest.next(), rest.next()).is_none_or(is_delimiter) {
+            return true;
         }
     }
-    true
+    false
+}
+
+/// Whether a decoded path could be decoded again: `%2e`, or the `%u002e` of some servers. A lone percent sign is one.
+fn hides_encoding(decoded: &str) -> bool {
+    let starts_encoding = |rest: &str| {
+        let mut rest = rest.bytes();
+        let (first, second) = (rest.next(), rest.next());
+        matches!(first, Some(b'u' | b'U')) || hex_pair(first.as_ref(), second.as_ref()).is_some()
+    };
+    decoded.split('%').skip(1).any(starts_encoding)
 }
 
 /// `%XX` resolved where it stands for a character that means the same without (RFC 3986 section 2.3).
@@ -139,25 +136,6 @@ fn decode_unreserved(raw: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(decoded)
-}
-
-/// The most generous reading: percent-decoded until nothing changes, backslashes as slashes. `None` when that does not
-/// end soon, or in something that cannot be decoded.
-fn fully_decoded(raw: &[u8]) -> Option<Vec<u8>> {
-    let mut path = raw.to_vec();
-    for _ in 0..MAX_ENCODINGS {
-        let decoded = percent_decode(&path)?;
-        if decoded == path {
-            for byte in &mut path {
-                if *byte == b'\\' {
-                    *byte = b'/';
-                }
-            }
-            return Some(path);
-        }
-        path = decoded;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -212,17 +190,41 @@ mod tests {
             ("/%c3%a9", "/\u{e9}"),
             ("/%40admin", "/@admin"),
             ("/books%3Adelete", "/books:delete"),
+            ("/%7Ealice/a%2Ejs", "/~alice/a.js"),
+            ("/100%25", "/100%"),
+            ("/50%25%20off", "/50% off"),
             ("/a:b@c!$&'()*+,=", "/a:b@c!$&'()*+,="),
             ("/a..b", "/a..b"),
             ("/..a", "/..a"),
             ("/a?x=/../%2f", "/a"),
         ] {
-            assert_eq!(RequestPath::of(path.as_bytes()), RequestPath::Plain(expected.to_owned()), "{path}");
+            let RequestPath::Plain { sent, decoded } = RequestPath::of(path.as_bytes()) else {
+                panic!("{path}")
+            };
+            assert_eq!(decoded, expected);
+            assert_eq!(sent, path.split('?').next().unwrap());
         }
     }
 
     #[test]
-    fn every_way_to_write_a_parent_directory_or_a_hidden_slash_is_ambiguous() {
+    fn what_backends_may_read_differently_lists_its_readings() {
+        for (path, expected) in [
+            ("/a//b", &["/a//b", "/a/b"][..]),
+            ("/./admin", &["/./admin", "/admin"]),
+            ("/admin/%2e/", &["/admin/./", "/admin/"]),
+            ("/admin;x/y", &["/admin;x/y", "/admin/y"]),
+            ("/admin%3bx", &["/admin;x", "/admin"]),
+            ("/a%2fadmin", &["/a/admin"]),
+            ("/admin%00", &["/admin\0"]),
+            ("/adm in", &["/adm in"]),
+            ("/caf\u{e9}", &["/caf\u{e9}"]),
+        ] {
+            assert_eq!(readings(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_backends_read_in_more_ways_than_can_be_listed_is_unreadable() {
         for path in [
             "/public/../admin",
             "/public/%2e%2e/admin",
@@ -234,51 +236,28 @@ mod tests {
             "/public/..;x=1/admin",
             "/public/..\\admin",
             "/public/..%5cadmin",
+            "/public\\admin",
             "/public/x%23/../../admin",
-            "//admin",
-            "/public//admin",
-            "/./admin",
-            "/admin%00",
-            "/admin%0a",
-            "/admin%7f",
-            "/%61dmin",
-            "/admin;x",
-            "/admin%3bx",
             "/admin%3fx",
             "/admin#x",
-            "*",
-            "",
-            "admin",
-            "http://host/admin",
-            "/ad min",
-        ] {
-            let readings = readings(path);
-            assert!(readings.iter().all(|reading| reading.starts_with('/')), "{path}");
-        }
-    }
-
-    #[test]
-    fn encodings_that_backends_need_not_agree_about_are_unreadable() {
-        for path in [
+            "//admin",
+            "//host/admin",
             "/admin%",
             "/admin%zz",
             "/x/..%2fadmin%zz",
             "/public/%c0%ae%c0%ae/admin",
             "/public/%u002e%u002e/admin",
+            "/public/%25u002e%25u002e/admin",
+            "/%2561dmin",
             "/%25252525252e",
-            "/x%25zz",
+            "*",
+            "",
+            "admin",
+            "http://host/admin",
         ] {
             assert_eq!(RequestPath::of(path.as_bytes()), RequestPath::Unreadable, "{path}");
         }
         assert_eq!(RequestPath::of(b"/\xff"), RequestPath::Unreadable);
-    }
-
-    #[test]
-    fn an_ambiguous_path_lists_what_it_can_be_read_as() {
-        assert_eq!(readings("/public/..%252fadmin"), ["/public/..%2fadmin", "/admin"]);
-        assert_eq!(readings("/public/../admin"), ["/public/../admin", "/admin"]);
-        assert_eq!(readings("/x%23/..%2fadmin"), ["/x#/../admin", "/x", "/admin"]);
-        assert_eq!(readings("*"), ["/", "/*"]);
     }
 
     proptest! {
@@ -294,8 +273,9 @@ mod tests {
 
         #[test]
         fn a_plain_path_is_its_own_normal_form(path in "(/[a-z.%2ef;/\\\\]{0,6}){0,4}") {
-            if let RequestPath::Plain(_) = RequestPath::of(path.as_bytes()) {
-                prop_assert_eq!(normal(&path), path);
+            if let RequestPath::Plain { sent, decoded } = RequestPath::of(path.as_bytes()) {
+                prop_assert_eq!(normal(&decoded), decoded);
+                prop_assert_eq!(sent, path);
             }
         }
     }

@@ -16,10 +16,16 @@ use crate::rejection::Rejection;
 /// path can be read in ways for which no single rule speaks.
 pub fn select(config: &Config, target: &[u8]) -> Result<Requirement, Rejection> {
     match RequestPath::of(target) {
-        RequestPath::Plain(path) => match config.rules.iter().find(|rule| rule.matches(&path)) {
-            Some(rule) => Ok(rule.requirement),
-            None => when_no_rule_matches(config),
-        },
+        RequestPath::Plain { sent, decoded } => {
+            // The proxy routes by the path as it was sent: what it takes for another path is not open.
+            let is_for = |rule: &&Rule| {
+                rule.matches(&decoded) && (!rule.relaxes_authentication() || rule.matches_as_written(&sent))
+            };
+            match config.rules.iter().find(is_for) {
+                Some(rule) => Ok(rule.requirement),
+                None => when_no_rule_matches(config),
+            }
+        }
         RequestPath::Ambiguous { readings } => agreed(
             config,
             readings.iter().filter_map(|reading| strict(config).find(|rule| rule.matches(reading))),
@@ -53,11 +59,19 @@ const fn when_no_rule_matches(config: &Config) -> Result<Requirement, Rejection>
 }
 
 impl Rule {
-    /// Whether the rule is for this path.
-    pub fn matches(&self, path: &str) -> bool {
+    /// Whether the rule is for this path, percent-decoded.
+    pub fn matches(&self, decoded: &str) -> bool {
         match &self.path {
-            PathMatch::Path(exact) => path == exact,
-            PathMatch::Prefix(prefix) => path.starts_with(prefix),
+            PathMatch::Path(path) => decoded == path.decoded,
+            PathMatch::Prefix(prefix) => decoded.starts_with(&prefix.decoded),
+        }
+    }
+
+    /// Whether the rule is for this path in the very spelling of the configuration.
+    pub fn matches_as_written(&self, sent: &str) -> bool {
+        match &self.path {
+            PathMatch::Path(path) => sent == path.written,
+            PathMatch::Prefix(prefix) => sent.starts_with(&prefix.written),
         }
     }
 }
@@ -148,10 +162,33 @@ mod tests {
             "/x/%c0%ae%c0%ae/admin",
             "/x/%u002e%u002e/admin",
             "/x/%2525252525252e%2e/admin",
+            "//host/admin",
+            "/x/../admin/..;/y",
+            "/x/../admin//../y",
+            "/x/..;/admin/..;a/../../y",
+            "/x/..%2fadmin%3f/../y",
+            "/x/%252e%252e/admin/%25252e%25252e/y",
         ] {
             assert_eq!(select(&config, path.as_bytes()), Err(Rejection::AmbiguousPath), "{path}");
         }
-        assert_eq!(select(&config, b"/admin//x"), Ok(Requirement::Provider(ProviderId(1))));
+        for path in ["/admin//x", "/admin/./x", "/admin;v=1", "/admin%20x", "/%61dmin"] {
+            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(1))), "{path}");
+        }
+        for path in ["/100%25", "/50%25%20off", "/a//b", "/a;v=1", "/caf%C3%A9"] {
+            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_open_rule_is_matched_in_its_own_spelling_alone() {
+        let open = r#"{"match":{"prefix":"/@pub/"}}"#;
+        let config = config(&[open, PUBLIC, A].join(","));
+        for path in ["/@pub/x", "/@pub/a%40b", "/public/%7Ealice/a%2Ejs", "/public/100%25", "/public/a%20b"] {
+            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::None), "{path}");
+        }
+        for path in ["/%40pub/x", "/%70ublic/x", "/public%2fx"] {
+            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+        }
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl<'a> Fields<'a> {
     /// Refuses `null` for a field whose absence means less safety: a template with a missing value writes it.
     pub(super) fn refuse_null(&self, name: &'static str) -> Result<(), ConfigError> {
         match self.object.get(name) {
-            Some(value @ Json::Null) => Err(self.node.member(name, value).expected("an object")),
+            Some(value @ Json::Null) => {
+                Err(self.node.member(name, value).expected("a value, or no such field"))
+            }
             _ => Ok(()),
         }
     }

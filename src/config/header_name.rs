@@ -43,8 +43,7 @@ impl HeaderName {
 
     pub(super) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let name = node.string()?;
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if !name.is_empty() && name.bytes().all(is_token) {
+        if !name.is_empty() && name.bytes().all(is_token_char) {
             Ok(Self(name.to_ascii_lowercase()))
         } else {
             Err(node.expected("a header name"))
@@ -65,6 +64,11 @@ impl fmt::Display for HeaderName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether a byte may be part of a header name or of an authentication scheme (`tchar`, RFC 9110 section 5.6.2).
+pub(crate) fn is_token_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// See [`HeaderName::folded`].

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 pub use header_name::HeaderName;
-pub(crate) use header_name::fold;
+pub(crate) use header_name::{fold, is_token_char};
 pub use provider::fields as provider_fields;
 pub use rules::fields as rule_fields;
 
@@ -135,9 +135,18 @@ pub struct Rule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PathMatch {
     /// The path is this.
-    Path(String),
+    Path(PathPattern),
     /// The path starts with this.
-    Prefix(String),
+    Prefix(PathPattern),
+}
+
+/// A path in a rule; it is plain (see [`RequestPath`](crate::path::RequestPath)).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PathPattern {
+    /// As it stands in the configuration.
+    pub written: String,
+    /// With its percent-encoding resolved.
+    pub decoded: String,
 }
 
 /// What a rule asks for.
@@ -202,6 +211,9 @@ impl Config {
     fn from_json(json: &Json<'_>) -> Result<Self, ConfigError> {
         let mut top = Fields::of(Node::root(json))?;
         top.ignore("@type");
+        for name in ["providers", "rules", "default"] {
+            top.refuse_null(name)?;
+        }
         let providers = match top.take("providers")? {
             Some(node) => provider::parse_all(&node)?,
             None => Vec::new(),
@@ -265,7 +277,7 @@ fn realm(node: &Node<'_>) -> Result<String, ConfigError> {
 
 fn warnings(providers: &[Provider], rules: &[Rule], default: Option<NoRule>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let catches_all = |rule: &Rule| rule.path == PathMatch::Prefix("/".to_owned());
+    let catches_all = |rule: &Rule| matches!(&rule.path, PathMatch::Prefix(prefix) if prefix.decoded == "/");
     if default.is_none() && !rules.iter().any(catches_all) {
         warnings.push(
             "requests that no rule matches pass without authentication: end the rules with a prefix \"/\", \

@@ -71,6 +71,8 @@ fn parse(name: &str, node: Node<'_>) -> Result<Provider, ConfigError> {
         return Err(node.error("an empty name", "a provider name"));
     }
     let mut fields = Fields::of(node.clone())?;
+    fields.refuse_null("issuer")?;
+    fields.refuse_null("audiences")?;
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let audiences = fields.take("audiences")?.map_or(Ok(Vec::new()), |node| node.strings())?;
     let require_expiration = fields.take("require_expiration")?.map_or(Ok(true), |node| node.boolean())?;

@@ -3,8 +3,8 @@
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::value::Node;
-use super::{PathMatch, Provider, ProviderId, Requirement, Rule};
-use crate::path::RequestPath;
+use super::{PathMatch, PathPattern, Provider, ProviderId, Requirement, Rule};
+use crate::path::{RequestPath, normalise};
 
 const FIELDS: &[&str] = &[
     "match.prefix",
@@ -61,26 +61,30 @@ fn path_match(node: Node<'_>) -> Result<PathMatch, ConfigError> {
     let path = fields.take("path")?;
     fields.finish(MATCHES_NOT_BUILT)?;
     match (prefix, path) {
-        (Some(prefix), None) => Ok(PathMatch::Prefix(normal_path(&prefix)?)),
-        (None, Some(path)) => Ok(PathMatch::Path(normal_path(&path)?)),
+        (Some(prefix), None) => Ok(PathMatch::Prefix(pattern(&prefix)?)),
+        (None, Some(path)) => Ok(PathMatch::Path(pattern(&path)?)),
         (Some(_), Some(path)) => Err(path.error("a second way to match the path", "prefix or path alone")),
         (None, None) => Err(node.error("no way to match a path", "\"prefix\" or \"path\"")),
     }
 }
 
-/// A path as rules see it. Another spelling would never match, and the rule would silently protect nothing.
-fn normal_path(node: &Node<'_>) -> Result<String, ConfigError> {
+/// A path that requests can have as it is written. Another would never match, and the rule would protect nothing.
+fn pattern(node: &Node<'_>) -> Result<PathPattern, ConfigError> {
     let path = node.string()?;
     if path.contains('?') {
         return Err(node.expected("a path without a query"));
     }
-    match RequestPath::of(path.as_bytes()) {
-        RequestPath::Plain(path) => Ok(path),
-        RequestPath::Ambiguous { readings } => match readings.get(1) {
-            Some(normal) => Err(node.expected(format!("a path in its normal form, such as {normal:?}"))),
-            None => Err(node.expected("a path that starts with \"/\"")),
-        },
-        RequestPath::Unreadable => Err(node.expected("a path with well-formed percent-encoding of UTF-8")),
+    if let RequestPath::Plain { sent, decoded } = RequestPath::of(path.as_bytes()) {
+        return Ok(PathPattern { written: sent, decoded });
+    }
+    match RequestPath::of(&normalise(path.as_bytes())) {
+        RequestPath::Plain { sent, .. } => {
+            Err(node.expected(format!("a path in its normal form, such as {sent:?}")))
+        }
+        _ => Err(node.expected(
+            "a path that starts with \"/\", without \"//\", dot segments, \";\", \"#\", \"\\\", encoded delimiters, \
+             and with other bytes than printable ASCII percent-encoded",
+        )),
     }
 }
 

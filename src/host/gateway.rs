@@ -189,7 +189,7 @@ impl Gateway {
     /// The document that the request just decided must fetch itself: none where the root can, else what it waits for,
     /// else what is due.
     fn own_fetch(&mut self, decision: &Decision) -> Option<ProviderId> {
-        if self.timer.is_some() {
+        if self.timer.is_some() || self.waiting.len() >= MAX_WAITING {
             return None;
         }
         let due = self.engine.as_mut().and_then(|engine| engine.own_fetch(clock::now()));

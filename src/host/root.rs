@@ -49,6 +49,8 @@ impl RootContext for Root {
             calls::log(LogLevel::Warn, &format!("edge-authn: {warning}"));
         }
         self.gateway.with(|gateway| gateway.configure(Engine::new(config)));
+        // Requests may wait for keys of a configuration that this one replaces.
+        self.catch_up();
         true
     }
 

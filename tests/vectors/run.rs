@@ -100,7 +100,7 @@ impl Case {
 
     fn provider(&self) -> Provider {
         let configuration = serde_json::json!({ "providers": { "p": {
-            "issuer": self.config.iss,
+            "issuer": self.config.iss.as_deref().unwrap_or_default(),
             "audiences": self.audiences(),
             "require_expiration": self.config.require_exp,
             "clock_skew_seconds": self.config.skew,
@@ -112,6 +112,7 @@ impl Case {
 
     fn audiences(&self) -> Value {
         match &self.config.aud {
+            Value::Null => serde_json::json!([]),
             Value::String(one) => serde_json::json!([one]),
             several => several.clone(),
         }
