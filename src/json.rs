@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The deepest nesting of arrays and objects that is accepted; a bare scalar has depth 0.
@@ -278,13 +278,9 @@ impl<'de> Deserialize<'de> for RawMembers<'de> {
                 }
                 Ok(RawMembers(members))
             }
-
-            fn visit_none<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-                Err(E::custom("expected an object"))
-            }
         }
 
-        deserializer.deserialize_map(MembersVisitor).map_err(D::Error::custom)
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
