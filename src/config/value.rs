@@ -77,6 +77,18 @@ impl<'a> Node<'a> {
         Ok(items.iter().enumerate().map(item).collect())
     }
 
+    /// The members of an object in the order of the text. An empty list counts as an empty object: APISIX hands
+    /// empty maps over like that.
+    pub(super) fn members(&self, expected: &str) -> Result<Vec<(&'a str, Self)>, ConfigError> {
+        match self.value {
+            Json::Array(items) if items.is_empty() => Ok(Vec::new()),
+            Json::Object(object) => {
+                Ok(object.members().map(|(name, value)| (name, self.member(name, value))).collect())
+            }
+            _ => Err(self.expected(expected)),
+        }
+    }
+
     pub(super) fn strings(&self) -> Result<Vec<String>, ConfigError> {
         self.items()?.iter().map(|item| item.non_empty_string().map(str::to_owned)).collect()
     }

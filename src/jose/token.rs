@@ -141,6 +141,11 @@ impl<'t> CompactToken<'t> {
         self.signing_input.as_bytes()
     }
 
+    /// The decoded header.
+    pub fn header_text(&self) -> &[u8] {
+        &self.header
+    }
+
     /// The payload segment as it was sent.
     pub const fn payload_segment(&self) -> &'t str {
         self.payload_segment

@@ -95,7 +95,10 @@ impl Case {
         }
         let token = compact.parse().map_err(|error| error.to_string())?;
         let now = UnixTime::from_secs(self.now.unwrap_or(ANY_DATE));
-        verify(token, &self.provider(), &keys, now).map(|_| ()).map_err(|error| error.to_string())
+        let provider = self.provider();
+        verify(&token, &provider, &provider.audiences, &keys, now)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 
     fn provider(&self) -> Provider {
@@ -106,7 +109,8 @@ impl Case {
             "clock_skew_seconds": self.config.skew,
             "remote_jwks": { "http_uri": { "uri": "https://idp.example/jwks", "cluster": "idp" } },
         } } });
-        let mut config = Config::parse(configuration.to_string().as_bytes()).expect("a valid configuration");
+        let mut config =
+            Config::parse(configuration.to_string().as_bytes(), &|_| None).expect("a valid configuration");
         config.providers.pop().expect("one provider")
     }
 
