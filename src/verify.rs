@@ -60,7 +60,7 @@ pub fn verify<'t>(
     if !names_issuer(token, provider) {
         return Err(VerifyError::UnknownIssuer);
     }
-    keys.verify(&token.header, token.compact).map_err(VerifyError::Signature)?;
+    keys.verify(&token.header, token.compact, &provider.algorithms).map_err(VerifyError::Signature)?;
     check_claims(token, provider, audiences, now)?;
     Ok(VerifiedIdentity { token })
 }

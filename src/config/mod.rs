@@ -25,6 +25,7 @@ pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wo
 pub use provider::fields as provider_fields;
 pub use rules::fields as rule_fields;
 
+use crate::jose::algorithm::Algorithm;
 use crate::jose::jwk::JwkSet;
 use crate::json::Json;
 use fields::Fields;
@@ -68,6 +69,8 @@ pub struct Provider {
     pub audiences: Audiences,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// What its tokens may be signed with; never empty.
+    pub algorithms: Vec<Algorithm>,
     /// Where its tokens travel; never empty.
     pub locations: Vec<Location>,
     /// Whether the token goes on to the upstream.

@@ -91,6 +91,7 @@ const fn of_form(error: &TokenError) -> JwtStatus {
             _ => status(11, "Jwt payload is an invalid JSON"),
         },
         TokenError::Algorithm => status(7, "Jwt header [alg] field is required and must be a string"),
+        TokenError::UnsupportedAlgorithm => status(8, "Jwt header [alg] is not supported"),
         TokenError::KeyId => status(9, "Jwt header [kid] field is not a string"),
         TokenError::Claim(claim) => of_claim(claim),
         // The native filter takes these tokens.

@@ -170,8 +170,7 @@ async fn keys_may_come_from_an_environment_variable_that_the_plugin_passes_on() 
         let config = &mut manager(bootstrap)["http_filters"][0]["typed_config"]["config"];
         config["vm_config"]["environment_variables"] = json!({ "key_values": { "KEYS": keys } });
     };
-    let envoy =
-        Envoy::with_filter(local("KEYS"), &scene.upstream).bootstrap(with_variable).start().await;
+    let envoy = Envoy::with_filter(local("KEYS"), &scene.upstream).bootstrap(with_variable).start().await;
     let request = Request::get("/x").bearer(&key.sign(&claims(json!({}))));
     assert_eq!(request.send(envoy.gateway()).await.status, 200);
 
@@ -184,10 +183,8 @@ async fn with_async_fetch_keys_are_there_before_the_first_request() {
     let scene = Scene::start().await;
     let mut configuration = scene.configuration(json!({}));
     configuration["providers"]["acme"]["remote_jwks"]["async_fetch"] = json!({ "fast_listener": true });
-    let envoy = Envoy::with_filter(configuration, &scene.upstream)
-        .cluster("idp", scene.idp.address())
-        .start()
-        .await;
+    let envoy =
+        Envoy::with_filter(configuration, &scene.upstream).cluster("idp", scene.idp.address()).start().await;
     for _ in 0..100 {
         if scene.idp.fetches() > 0 {
             break;
