@@ -9,6 +9,7 @@
 mod error;
 mod fields;
 mod header_name;
+mod key_source;
 mod policies;
 mod protobuf_struct;
 mod provider;

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::error::{ConfigError, describe};
 use crate::json::Json;
 
+/// The longest of Envoy's durations that is not an obvious mistake: 365 days.
+pub(super) const LONGEST_DURATION: Duration = Duration::from_secs(31_536_000);
+
 /// A value of the configuration and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {

@@ -195,7 +195,7 @@ fn keys_have_one_source() {
     fields["local_jwks"]["inline_bytes"] = json!("e30=");
     assert_eq!(
         provider(&fields).unwrap_err(),
-        "p.local_jwks.inline_bytes: found a second document, expected one of inline_string and inline_bytes"
+        "p.local_jwks.inline_bytes: found a second document, expected one of inline_string, inline_bytes and environment_variable"
     );
 }
 
