@@ -272,7 +272,7 @@ fn one_field_in_two_spellings_is_refused() {
 
 #[test]
 fn probable_mistakes_are_warned_about() {
-    let keys = json!({ "keys": [crate::support::KEY.jwk(), { "kty": "EC", "crv": "P-521" }] }).to_string();
+    let keys = json!({ "keys": [crate::support::KEY.jwk(), { "kty": "EC", "crv": "secp256k1" }] }).to_string();
     let configuration = configuration(json!({ "local_jwks": { "inline_string": keys } }));
     let config = Config::parse(configuration.to_string().as_bytes()).unwrap();
     assert_eq!(config.warnings, ["providers.acme.local_jwks: not used: keys[1]: the curve is not supported"]);
