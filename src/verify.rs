@@ -7,7 +7,6 @@
 use std::fmt;
 
 use crate::config::Provider;
-use crate::jose::algorithm::Algorithm;
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
 use crate::jose::token::{TokenError, UnverifiedToken};
@@ -56,7 +55,7 @@ pub fn verify<'t>(
     keys: &JwkSet,
     now: UnixTime,
 ) -> Result<VerifiedIdentity<'t>, VerifyError> {
-    keys.verify(&token.header, token.compact, &Algorithm::ALL).map_err(VerifyError::Signature)?;
+    keys.verify(&token.header, token.compact, &provider.algorithms).map_err(VerifyError::Signature)?;
     check_claims(&token, provider, now)?;
     Ok(VerifiedIdentity { claims: token.payload, payload_segment: token.compact.payload_segment() })
 }

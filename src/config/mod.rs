@@ -22,6 +22,7 @@ pub(crate) use header_name::{fold, is_token_char};
 pub use provider::fields as provider_fields;
 pub use rules::fields as rule_fields;
 
+use crate::jose::algorithm::Algorithm;
 use crate::jose::jwk::JwkSet;
 use crate::json::Json;
 use fields::Fields;
@@ -57,6 +58,8 @@ pub struct Provider {
     pub audiences: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// What its tokens may be signed with; never empty.
+    pub algorithms: Vec<Algorithm>,
     /// Where its tokens travel; never empty.
     pub locations: Vec<Location>,
     /// Whether the token goes on to the upstream.

@@ -1,13 +1,19 @@
 //! `JwtProvider` and what hangs off it: `RemoteJwks`, `DataSource`, `JwtHeader`, `JwtClaimToHeader`.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::header_name::HeaderName;
 use super::value::Node;
 use super::{ClaimToHeader, KeySource, Location, Provider, RemoteJwks};
+use crate::jose::algorithm::{Algorithm, KeyError};
 use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
@@ -22,6 +28,8 @@ const FIELDS: &[&str] = &[
     "require_expiration",
     "remote_jwks",
     "local_jwks",
+    "jwt_key",
+    "algorithms",
     "forward",
     "from_headers",
     "from_params",
@@ -44,8 +52,6 @@ const NOT_BUILT: &[&str] = &[
     "preset",
     "session_check",
     "discovery",
-    "jwt_key",
-    "algorithms",
     "multiple_credentials",
     "typ",
     "csrf",
@@ -76,14 +82,8 @@ fn parse(name: &str, node: Node<'_>) -> Result<Provider, ConfigError> {
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let audiences = fields.take("audiences")?.map_or(Ok(Vec::new()), |node| node.strings())?;
     let require_expiration = fields.take("require_expiration")?.map_or(Ok(true), |node| node.boolean())?;
-    let keys = match (fields.take("remote_jwks")?, fields.take("local_jwks")?) {
-        (Some(remote), None) => KeySource::Remote(remote_jwks(remote)?),
-        (None, Some(local)) => KeySource::Local(local_jwks(local)?),
-        (Some(_), Some(local)) => {
-            return Err(local.error("a second source of keys", "remote_jwks or local_jwks alone"));
-        }
-        (None, None) => return Err(node.error("no source of keys", "\"remote_jwks\" or \"local_jwks\"")),
-    };
+    let keys = key_source(&mut fields, &node)?;
+    let algorithms = algorithms(&mut fields, &keys)?;
     let forward = fields.take("forward")?.map_or(Ok(false), |node| node.boolean())?;
     let locations = locations(&mut fields)?;
     let forward_payload_header = match fields.take("forward_payload_header")? {
@@ -105,6 +105,7 @@ fn parse(name: &str, node: Node<'_>) -> Result<Provider, ConfigError> {
         issuer: issuer.filter(|issuer| !issuer.is_empty()).map(str::to_owned),
         audiences,
         keys,
+        algorithms,
         locations,
         forward,
         forward_payload_header,
@@ -157,28 +158,115 @@ fn claim_to_header(node: Node<'_>) -> Result<ClaimToHeader, ConfigError> {
     Ok(ClaimToHeader { header, path })
 }
 
+/// The one source of keys that there must be.
+fn key_source(fields: &mut Fields<'_>, provider: &Node<'_>) -> Result<KeySource, ConfigError> {
+    let remote = fields.take("remote_jwks")?;
+    let local = fields.take("local_jwks")?;
+    let jwt_key = fields.take("jwt_key")?;
+    match (remote, local, jwt_key) {
+        (Some(remote), None, None) => remote_jwks(remote).map(KeySource::Remote),
+        (None, Some(local), None) => local_jwks(local).map(KeySource::Local),
+        (None, None, Some(key)) => jwt_key_pem(&key).map(KeySource::Local),
+        (None, None, None) => {
+            Err(provider.error("no source of keys", "\"remote_jwks\", \"local_jwks\" or \"jwt_key\""))
+        }
+        (_, Some(second), None) | (_, _, Some(second)) => {
+            Err(second.error("a second source of keys", "one of remote_jwks, local_jwks and jwt_key"))
+        }
+    }
+}
+
+/// The allow-list of a provider; every algorithm when there is none.
+fn algorithms(fields: &mut Fields<'_>, keys: &KeySource) -> Result<Vec<Algorithm>, ConfigError> {
+    fields.refuse_null("algorithms")?;
+    let Some(node) = fields.take("algorithms")? else {
+        return Ok(Algorithm::ALL.to_vec());
+    };
+    let usable: Vec<_> = match keys {
+        KeySource::Local(keys) => keys.algorithms().collect(),
+        KeySource::Remote(_) => Algorithm::ALL.into_iter().filter(|name| !name.is_symmetric()).collect(),
+    };
+    let one_of = |algorithms: &[Algorithm]| {
+        let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        format!("at least one of {}", names.join(", "))
+    };
+    let mut allowed = Vec::new();
+    for item in node.items()? {
+        let algorithm = Algorithm::from_name(item.string()?);
+        let algorithm = algorithm.ok_or_else(|| item.expected(one_of(&Algorithm::ALL)))?;
+        // Of keys that are fetched, none is a shared secret.
+        if algorithm.is_symmetric() && matches!(keys, KeySource::Remote(_)) {
+            return Err(item.expected(one_of(&usable)));
+        }
+        allowed.push(algorithm);
+    }
+    if allowed.iter().any(|algorithm| usable.contains(algorithm)) {
+        Ok(allowed)
+    } else {
+        Err(node.error("no algorithm that the keys could verify", one_of(&usable)))
+    }
+}
+
+/// Nothing that stands here is shown in a message: it may be a shared secret.
 fn local_jwks(node: Node<'_>) -> Result<JwkSet, ConfigError> {
-    // Nothing that stands here is shown in a message: it may be a shared secret.
     if node.value.as_object().is_none() {
         return Err(node.error(node.value.kind(), "an object"));
     }
     let mut fields = Fields::of(node.clone())?;
-    let inline = fields.take("inline_string")?;
-    fields.finish(&["filename", "inline_bytes", "environment_variable", "watched_directory"])?;
-    let inline = inline.ok_or_else(|| node.error("nothing", "the field \"inline_string\""))?;
-    let text = inline
-        .value
-        .as_str()
-        .ok_or_else(|| inline.error(inline.value.kind(), "a JWKS document as a string"))?;
-    let set = JwkSet::parse(text.as_bytes(), KeyOrigin::Configuration)
+    let text = fields.take("inline_string")?;
+    let bytes = fields.take("inline_bytes")?;
+    if let Some(filename) = fields.take("filename")? {
+        let expected = "inline_string, inline_bytes or remote_jwks: a Wasm filter cannot read files";
+        return Err(filename.error("the name of a file", expected));
+    }
+    fields.finish(&["environment_variable", "watched_directory"])?;
+    let (inline, document) = match (text, bytes) {
+        (Some(inline), None) => {
+            let text = inline_string(&inline)?;
+            (inline, Cow::Borrowed(text.as_bytes()))
+        }
+        (None, Some(inline)) => {
+            let bytes = decode_base64(inline_string(&inline)?)
+                .ok_or_else(|| inline.error("a string that is not base64", "a JWKS document in base64"))?;
+            (inline, Cow::Owned(bytes))
+        }
+        (Some(_), Some(second)) => {
+            return Err(second.error("a second document", "one of inline_string and inline_bytes"));
+        }
+        (None, None) => {
+            return Err(node.error("nothing", "the field \"inline_string\" or \"inline_bytes\""));
+        }
+    };
+    let set = JwkSet::parse(&document, KeyOrigin::Configuration)
         .map_err(|error| inline.error(error.to_string(), "a JWKS document with at least one usable key"))?;
     // A weak secret is not an odd neighbour to be skipped: whoever wrote it relies on it.
-    let weak = |reason: &UnusableKey| {
-        matches!(reason, UnusableKey::Material(crate::jose::algorithm::KeyError::ShortSecret { .. }))
-    };
+    let weak = |reason: &UnusableKey| matches!(reason, UnusableKey::Material(KeyError::ShortSecret { .. }));
     match set.skipped().iter().find(|key| weak(&key.reason)) {
         Some(key) => Err(inline.error(key.to_string(), "a secret at least as long as the hash")),
         None => Ok(set),
+    }
+}
+
+fn inline_string<'a>(inline: &Node<'a>) -> Result<&'a str, ConfigError> {
+    let text = inline.value.as_str();
+    text.ok_or_else(|| inline.error(inline.value.kind(), "a JWKS document as a string"))
+}
+
+/// `bytes` as protobuf JSON writes them: either alphabet, with padding or without.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let alphabet = if text.contains(['-', '_']) { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config).decode(text).ok()
+}
+
+/// `jwt_key`: public keys in PEM. Not shown in messages either, since a private key may have been put here by mistake.
+fn jwt_key_pem(node: &Node<'_>) -> Result<JwkSet, ConfigError> {
+    const EXPECTED: &str = "a public key in PEM (\"-----BEGIN PUBLIC KEY-----\")";
+    let text = node.value.as_str().ok_or_else(|| node.error(node.value.kind(), EXPECTED))?;
+    let keys = JwkSet::parse_pem(text.as_bytes()).map_err(|error| node.error(error.to_string(), EXPECTED))?;
+    match keys.skipped().first() {
+        Some(key) => Err(node.error(key.to_string(), EXPECTED)),
+        None => Ok(keys),
     }
 }
 

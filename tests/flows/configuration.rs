@@ -124,11 +124,11 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
         ),
         (
             error_with(json!({ "local_jwks": null })),
-            "providers.acme: found no source of keys, expected \"remote_jwks\" or \"local_jwks\"",
+            "providers.acme: found no source of keys, expected \"remote_jwks\", \"local_jwks\" or \"jwt_key\"",
         ),
         (
             error_with(json!({ "local_jwks": { "filename": "/k" } })),
-            "providers.acme.local_jwks.filename: found a field that this version does not support, expected no such field",
+            "providers.acme.local_jwks.filename: found the name of a file, expected inline_string, inline_bytes or remote_jwks: a Wasm filter cannot read files",
         ),
         (
             error_with(json!({ "local_jwks": { "inline_string": "{}" } })),
@@ -272,7 +272,8 @@ fn one_field_in_two_spellings_is_refused() {
 
 #[test]
 fn probable_mistakes_are_warned_about() {
-    let keys = json!({ "keys": [crate::support::KEY.jwk(), { "kty": "EC", "crv": "secp256k1" }] }).to_string();
+    let keys =
+        json!({ "keys": [crate::support::KEY.jwk(), { "kty": "EC", "crv": "secp256k1" }] }).to_string();
     let configuration = configuration(json!({ "local_jwks": { "inline_string": keys } }));
     let config = Config::parse(configuration.to_string().as_bytes()).unwrap();
     assert_eq!(config.warnings, ["providers.acme.local_jwks: not used: keys[1]: the curve is not supported"]);

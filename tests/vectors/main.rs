@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, unreachable_pub)]
 
 mod algorithms;
+mod configuration;
 mod documents;
 mod key_forms;
 mod run;
