@@ -23,3 +23,4 @@ mod refusals;
 mod scene;
 mod self_test;
 mod support;
+mod vectors;
