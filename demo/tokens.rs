@@ -14,6 +14,7 @@ use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 /// A private key with its `kid`, able to sign tokens and to show its public half as a JWK.
+#[derive(Clone)]
 pub struct SigningKey {
     /// The `kid` that the JWK carries and that signed tokens name.
     pub kid: String,
@@ -21,6 +22,7 @@ pub struct SigningKey {
     material: Material,
 }
 
+#[derive(Clone)]
 enum Material {
     Rsa(Box<RsaPrivateKey>),
     P256(p256::ecdsa::SigningKey),

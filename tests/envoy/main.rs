@@ -24,3 +24,4 @@ mod scene;
 mod self_test;
 mod support;
 mod surroundings;
+mod vectors;

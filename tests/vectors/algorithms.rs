@@ -1,5 +1,7 @@
 //! What each algorithm accepts, and how a token could try to have its key used for another.
 
+use std::sync::LazyLock;
+
 use edge_authn::jose::algorithm::KeyError;
 use edge_authn::jose::base64url;
 use edge_authn::jose::jwk::{JwkSet, JwksError, KeyOrigin, SignatureError, SkippedKey, UnusableKey};
@@ -7,6 +9,26 @@ use serde_json::{Value, json};
 
 use crate::key_forms::{keys, verify};
 use crate::tokens::SigningKey;
+
+/// RSA keys take long to find, so there are only two of them.
+static RSA: LazyLock<[SigningKey; 2]> = LazyLock::new(|| [(); 2].map(|()| SigningKey::rs256("k")));
+
+/// A fresh key for an algorithm, or always the same for RSA.
+fn key_for(algorithm: &'static str) -> SigningKey {
+    key_or_rsa(algorithm, &RSA[0])
+}
+
+/// Another key for the same algorithm.
+fn stranger_for(algorithm: &'static str) -> SigningKey {
+    key_or_rsa(algorithm, &RSA[1])
+}
+
+fn key_or_rsa(algorithm: &'static str, rsa: &SigningKey) -> SigningKey {
+    match algorithm {
+        "PS256" | "PS384" | "PS512" | "RS256" | "RS384" | "RS512" => rsa.clone().with_algorithm(algorithm),
+        _ => SigningKey::generate(algorithm, "k"),
+    }
+}
 
 /// The key set of this key alone, with these members replaced or (by `null`) left out.
 fn set_with(key: &SigningKey, change: &Value) -> Result<JwkSet, JwksError> {
@@ -58,7 +80,7 @@ fn refusal(set: Result<JwkSet, JwksError>) -> UnusableKey {
 #[test]
 fn every_algorithm_verifies_its_own_tokens_and_no_changed_ones() {
     for algorithm in SigningKey::ALGORITHMS {
-        let key = SigningKey::generate(algorithm, "k");
+        let key = key_for(algorithm);
         for set in [set_with(&key, &json!({})).unwrap(), free_set(&key)] {
             let token = token(&key);
             assert_eq!(verify(&set, &token), Ok(()), "{algorithm}");
@@ -75,7 +97,7 @@ fn every_algorithm_verifies_its_own_tokens_and_no_changed_ones() {
                 });
                 assert_eq!(verify(&set, &changed), Err(SignatureError::Mismatch), "{algorithm}, {place}");
             }
-            let stranger = SigningKey::generate(algorithm, "k");
+            let stranger = stranger_for(algorithm);
             assert_eq!(verify(&set, &self::token(&stranger)), Err(SignatureError::Mismatch), "{algorithm}");
         }
     }
@@ -84,7 +106,7 @@ fn every_algorithm_verifies_its_own_tokens_and_no_changed_ones() {
 #[test]
 fn a_signature_of_any_other_length_is_refused() {
     for algorithm in SigningKey::ALGORITHMS {
-        let key = SigningKey::generate(algorithm, "k");
+        let key = key_for(algorithm);
         let set = free_set(&key);
         let token = token(&key);
         let changes: [fn(&mut Vec<u8>); 7] = [
@@ -106,11 +128,11 @@ fn a_signature_of_any_other_length_is_refused() {
 #[test]
 fn ecdsa_signatures_have_64_96_or_132_bytes() {
     for (algorithm, bytes) in [("ES256", 64), ("ES384", 96), ("ES512", 132)] {
-        let token = token(&SigningKey::generate(algorithm, "k"));
+        let token = token(&key_for(algorithm));
         let (_, signature) = token.rsplit_once('.').unwrap();
         assert_eq!(base64url::decode(signature.as_bytes()).unwrap().len(), bytes, "{algorithm}");
         // Each half padded by a zero byte is the same numbers in another length.
-        let key = SigningKey::generate(algorithm, "k");
+        let key = key_for(algorithm);
         let padded = resigned(&self::token(&key), |signature| {
             signature.insert(bytes / 2, 0);
             signature.insert(0, 0);
@@ -132,7 +154,7 @@ fn a_key_without_alg_is_held_to_its_type_curve_and_size() {
         ("HS512", &["HS256", "HS384", "HS512"]),
         ("RS256", &rsa),
     ] {
-        let key = SigningKey::generate(algorithm, "k");
+        let key = key_for(algorithm);
         let set = free_set(&key);
         for claimed in SigningKey::ALGORITHMS.into_iter().chain(["Ed25519", "ES256K", "none", "Ed448", ""]) {
             // Another algorithm is either one that this key could have, and the signature is wrong for it, or is none
@@ -149,14 +171,14 @@ fn a_key_without_alg_is_held_to_its_type_curve_and_size() {
 
 #[test]
 fn an_alg_of_the_jwk_binds_it_to_that_alone() {
-    let mut key = SigningKey::generate("RS256", "k");
+    let mut key = key_for("RS256");
     let set = set_with(&key, &json!({ "alg": "PS384" })).unwrap();
     for algorithm in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] {
         key = key.with_algorithm(algorithm);
         let expected = if algorithm == "PS384" { Ok(()) } else { Err(SignatureError::NoKey) };
         assert_eq!(verify(&set, &token(&key)), expected, "{algorithm}");
     }
-    let key = SigningKey::generate("HS512", "k").with_algorithm("HS256");
+    let key = key_for("HS512").with_algorithm("HS256");
     assert_eq!(verify(&set_with(&key, &json!({})).unwrap(), &token(&key)), Ok(()));
     assert_eq!(
         verify(&set_with(&key, &json!({ "alg": "HS512" })).unwrap(), &token(&key)),
@@ -179,7 +201,7 @@ fn a_jwk_whose_alg_is_not_one_of_its_type_and_curve_is_not_used() {
         ("RS256", "rs256"),
         ("RS256", ""),
     ] {
-        let key = SigningKey::generate(algorithm, "k");
+        let key = key_for(algorithm);
         let refused = refusal(set_with(&key, &json!({ "alg": alg })));
         assert_eq!(refused, UnusableKey::Algorithm, "{algorithm} as {alg}");
     }
@@ -187,7 +209,7 @@ fn a_jwk_whose_alg_is_not_one_of_its_type_and_curve_is_not_used() {
 
 #[test]
 fn eddsa_and_ed25519_name_one_algorithm() {
-    let key = SigningKey::generate("EdDSA", "k");
+    let key = key_for("EdDSA");
     for alg in ["EdDSA", "Ed25519"] {
         let set = set_with(&key, &json!({ "alg": alg })).unwrap();
         for claimed in ["EdDSA", "Ed25519"] {
@@ -200,7 +222,7 @@ fn eddsa_and_ed25519_name_one_algorithm() {
 #[test]
 fn a_curve_and_a_point_that_do_not_belong_together_are_not_used() {
     for algorithm in ["ES256", "ES384", "ES512"] {
-        let key = SigningKey::generate(algorithm, "k");
+        let key = key_for(algorithm);
         for curve in ["P-256", "P-384", "P-521"] {
             let set = set_with(&key, &json!({ "alg": null, "crv": curve }));
             if key.jwk()["crv"] == curve {
@@ -223,7 +245,7 @@ fn a_curve_and_a_point_that_do_not_belong_together_are_not_used() {
 fn coordinates_without_their_leading_zeros_are_those_with_them() {
     // One key in 256 has such a coordinate; in P-521 every second one begins with seven zero bits and a byte of 0 or 1.
     for algorithm in ["ES256", "ES384", "ES512"] {
-        let (key, x) = std::iter::repeat_with(|| SigningKey::generate(algorithm, "k"))
+        let (key, x) = std::iter::repeat_with(|| key_for(algorithm))
             .map(|key| {
                 let x = base64url::decode(key.jwk()["x"].as_str().unwrap().as_bytes()).unwrap();
                 (key, x)
@@ -272,7 +294,7 @@ fn a_secret_is_at_least_as_long_as_the_hash_it_is_used_with() {
 
 #[test]
 fn secrets_count_only_when_they_are_configured() {
-    let key = SigningKey::generate("HS512", "k");
+    let key = key_for("HS512");
     let document = json!({ "keys": [key.jwk()] }).to_string();
     let fetched = JwkSet::parse(document.as_bytes(), KeyOrigin::Fetched);
     assert_eq!(refusal(fetched), UnusableKey::PublishedSecret);
@@ -283,7 +305,7 @@ fn only_algorithms_that_are_allowed_are_tried() {
     use edge_authn::jose::algorithm::Algorithm;
     use edge_authn::jose::token::CompactToken;
 
-    let key = SigningKey::generate("ES384", "k");
+    let key = key_for("ES384");
     let token = token(&key);
     let token = CompactToken::decode(&token).unwrap();
     let header = token.header().unwrap();
