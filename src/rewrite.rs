@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 
 use crate::authorize::{Authenticated, Grant};
 use crate::config::{Config, HeaderName, Provider, fold};
-use crate::credential::{Place, cookie_pairs, is_named, query_pairs};
+use crate::credential::{Place, cookie_pairs};
 use crate::json::{Json, Object};
-use crate::request::{RequestHead, split_target, trim_ows};
+use crate::request::{RequestHead, is_named, query_pairs, split_target, trim_ows};
 use crate::verify::VerifiedIdentity;
 
 /// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were
