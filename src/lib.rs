@@ -22,7 +22,9 @@ pub mod request;
 pub mod config;
 
 pub mod path;
+pub mod regex;
 pub mod rule;
+pub mod uri_template;
 
 pub mod credential;
 

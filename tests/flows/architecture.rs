@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
     ("path", &["request"]),
+    ("regex", &[]),
+    ("uri_template", &["path", "regex", "request"]),
     ("jose", &["json", "time"]),
     ("config", &["jose", "json", "path"]),
     ("keys", &["jose", "time"]),
