@@ -144,7 +144,7 @@ impl Engine {
     fn evaluate(&mut self, head: &RequestHead, now: UnixTime) -> Result<HeaderEdits, Stop> {
         let Self { config, owned_headers, keys } = self;
         keys.asked = None;
-        let requirement = rule::select(config, head.target())?;
+        let requirement = *rule::select(config, head)?;
         let credential = match requirement {
             Requirement::None => Ok(None),
             Requirement::Provider(id) => {

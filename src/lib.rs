@@ -21,6 +21,7 @@ pub mod request;
 
 pub mod config;
 
+pub mod matcher;
 pub mod path;
 pub mod regex;
 pub mod rule;

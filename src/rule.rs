@@ -1,36 +1,47 @@
 //! Request -> rule.
 //!
-//! Takes the request target, gives what must be proven before it may pass. A path that different backends read
-//! differently is held against the rules once for each reading: a reading never relaxes what another one demands.
-//! Deliberately looks at the path alone.
+//! Takes the request head, gives what must be proven before it may pass. A path that different backends read differently
+//! is held against the rules once for each reading: a reading never relaxes what another one demands. Deliberately looks
+//! at no credential.
 
-use crate::config::{Config, NoRule, PathMatch, Requirement, Rule};
+use crate::config::{Config, NoRule, PathSpecifier, Requirement, Rule};
+use crate::matcher::Scrutiny;
 use crate::path::RequestPath;
 use crate::rejection::Rejection;
+use crate::request::RequestHead;
 
-/// What the rules ask of a request with this target.
+/// What the rules ask of this request.
 ///
 /// # Errors
 ///
 /// [`Rejection::NoRule`] when nothing matches and the configuration denies that, [`Rejection::AmbiguousPath`] when the
 /// path can be read in ways for which no single rule speaks.
-pub fn select(config: &Config, target: &[u8]) -> Result<Requirement, Rejection> {
-    match RequestPath::of(target) {
+pub fn select<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
+    // A tunnel has no path to be read in one way or another. A rule for paths is not for it, as in Envoy, but does not
+    // let it pass either, as it does there.
+    if head.target().is_empty() {
+        let mut tunnels = config.rules.iter().filter(|rule| rule.matcher.path == PathSpecifier::Connect);
+        if let Some(rule) = tunnels.find(|rule| rule.matcher.matches_apart_from_path(head, rule.scrutiny())) {
+            return Ok(&rule.requirement);
+        }
+    }
+    match RequestPath::of(head.target()) {
         RequestPath::Plain { sent, decoded } => {
-            // The proxy routes by the path as it was sent: what it takes for another path is not open.
-            let is_for = |rule: &&Rule| {
-                rule.matches(&decoded) && (!rule.relaxes_authentication() || rule.matches_as_written(&sent))
-            };
-            match config.rules.iter().find(is_for) {
-                Some(rule) => Ok(rule.requirement),
+            match config.rules.iter().find(|rule| rule.is_for(head, &sent, &decoded)) {
+                Some(rule) => Ok(&rule.requirement),
                 None => when_no_rule_matches(config),
             }
         }
-        RequestPath::Ambiguous { readings } => agreed(
+        RequestPath::Ambiguous { sent, readings } => agreed(
             config,
-            readings.iter().filter_map(|reading| strict(config).find(|rule| rule.matches(reading))),
+            readings
+                .iter()
+                .filter_map(|reading| strict(config).find(|rule| rule.is_for(head, &sent, reading))),
         ),
-        RequestPath::Unreadable => agreed(config, strict(config)),
+        RequestPath::Unreadable => agreed(
+            config,
+            strict(config).filter(|rule| rule.matcher.matches_apart_from_path(head, rule.scrutiny())),
+        ),
     }
 }
 
@@ -40,8 +51,11 @@ fn strict(config: &Config) -> impl Iterator<Item = &Rule> {
 }
 
 /// What all of `rules` demand, if they demand the same.
-fn agreed<'r>(config: &Config, rules: impl Iterator<Item = &'r Rule>) -> Result<Requirement, Rejection> {
-    let mut requirements = rules.map(|rule| rule.requirement);
+fn agreed<'c>(
+    config: &'c Config,
+    rules: impl Iterator<Item = &'c Rule>,
+) -> Result<&'c Requirement, Rejection> {
+    let mut requirements = rules.map(|rule| &rule.requirement);
     match requirements.next() {
         Some(first) if requirements.all(|other| other == first) => Ok(first),
         Some(_) => Err(Rejection::AmbiguousPath),
@@ -51,28 +65,20 @@ fn agreed<'r>(config: &Config, rules: impl Iterator<Item = &'r Rule>) -> Result<
     }
 }
 
-const fn when_no_rule_matches(config: &Config) -> Result<Requirement, Rejection> {
+const fn when_no_rule_matches(config: &Config) -> Result<&'static Requirement, Rejection> {
     match config.when_no_rule_matches {
-        NoRule::Allow => Ok(Requirement::None),
+        NoRule::Allow => Ok(&Requirement::None),
         NoRule::Deny => Err(Rejection::NoRule),
     }
 }
 
 impl Rule {
-    /// Whether the rule is for this path, percent-decoded.
-    pub fn matches(&self, decoded: &str) -> bool {
-        match &self.path {
-            PathMatch::Path(path) => decoded == path.decoded,
-            PathMatch::Prefix(prefix) => decoded.starts_with(&prefix.decoded),
-        }
+    fn is_for(&self, head: &RequestHead, sent: &str, decoded: &str) -> bool {
+        self.matcher.matches(head, sent, decoded, self.scrutiny())
     }
 
-    /// Whether the rule is for this path in the very spelling of the configuration.
-    pub fn matches_as_written(&self, sent: &str) -> bool {
-        match &self.path {
-            PathMatch::Path(path) => sent == path.written,
-            PathMatch::Prefix(prefix) => sent.starts_with(&prefix.written),
-        }
+    const fn scrutiny(&self) -> Scrutiny {
+        if self.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any }
     }
 }
 
@@ -87,6 +93,10 @@ mod tests {
         Config::parse(text.as_bytes()).unwrap()
     }
 
+    fn select<'c>(config: &'c Config, target: &[u8]) -> Result<&'c Requirement, Rejection> {
+        super::select(config, &RequestHead::new(vec![(b":path".to_vec(), target.to_vec())]))
+    }
+
     const PUBLIC: &str = r#"{"match":{"prefix":"/public/"}}"#;
     const A: &str = r#"{"match":{"prefix":"/"},"requires":{"provider_name":"a"}}"#;
     const ADMIN_B: &str = r#"{"match":{"prefix":"/admin"},"requires":{"provider_name":"b"}}"#;
@@ -94,9 +104,9 @@ mod tests {
     #[test]
     fn the_first_matching_rule_counts_and_the_query_does_not() {
         let config = config(&[PUBLIC, ADMIN_B, A].join(","));
-        assert_eq!(select(&config, b"/public/x?y=/admin"), Ok(Requirement::None));
-        assert_eq!(select(&config, b"/admin/x"), Ok(Requirement::Provider(ProviderId(1))));
-        assert_eq!(select(&config, b"/x?z=/public/"), Ok(Requirement::Provider(ProviderId(0))));
+        assert_eq!(select(&config, b"/public/x?y=/admin"), Ok(&Requirement::None));
+        assert_eq!(select(&config, b"/admin/x"), Ok(&Requirement::Provider(ProviderId(1))));
+        assert_eq!(select(&config, b"/x?z=/public/"), Ok(&Requirement::Provider(ProviderId(0))));
     }
 
     #[test]
@@ -120,7 +130,7 @@ mod tests {
             "",
         ] {
             let selected = select(&config, path.as_bytes());
-            assert_eq!(selected, Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(selected, Ok(&Requirement::Provider(ProviderId(0))), "{path}");
         }
     }
 
@@ -142,7 +152,7 @@ mod tests {
             "/caf%c3%a9",
             "/a%20b",
         ] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&Requirement::Provider(ProviderId(0))), "{path}");
         }
     }
 
@@ -172,10 +182,10 @@ mod tests {
             assert_eq!(select(&config, path.as_bytes()), Err(Rejection::AmbiguousPath), "{path}");
         }
         for path in ["/admin//x", "/admin/./x", "/admin;v=1", "/admin%20x", "/%61dmin"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(1))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&Requirement::Provider(ProviderId(1))), "{path}");
         }
         for path in ["/100%25", "/50%25%20off", "/a//b", "/a;v=1", "/caf%C3%A9"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&Requirement::Provider(ProviderId(0))), "{path}");
         }
     }
 
@@ -184,10 +194,10 @@ mod tests {
         let open = r#"{"match":{"prefix":"/@pub/"}}"#;
         let config = config(&[open, PUBLIC, A].join(","));
         for path in ["/@pub/x", "/@pub/a%40b", "/public/%7Ealice/a%2Ejs", "/public/100%25", "/public/a%20b"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::None), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&Requirement::None), "{path}");
         }
         for path in ["/%40pub/x", "/%70ublic/x", "/public%2fx"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&Requirement::Provider(ProviderId(0))), "{path}");
         }
     }
 
@@ -195,14 +205,14 @@ mod tests {
     fn an_ambiguous_path_outside_every_strict_rule_is_refused_too() {
         let config = config(&[PUBLIC, ADMIN_B].join(","));
         assert_eq!(select(&config, b"/public//x"), Err(Rejection::AmbiguousPath));
-        assert_eq!(select(&config, b"/public/x"), Ok(Requirement::None));
-        assert_eq!(select(&config, b"/elsewhere"), Ok(Requirement::None));
+        assert_eq!(select(&config, b"/public/x"), Ok(&Requirement::None));
+        assert_eq!(select(&config, b"/elsewhere"), Ok(&Requirement::None));
     }
 
     #[test]
     fn no_matching_rule_passes_or_is_denied_as_configured() {
         let mut config = config(ADMIN_B);
-        assert_eq!(select(&config, b"/"), Ok(Requirement::None));
+        assert_eq!(select(&config, b"/"), Ok(&Requirement::None));
         config.when_no_rule_matches = NoRule::Deny;
         assert_eq!(select(&config, b"/"), Err(Rejection::NoRule));
     }

@@ -11,7 +11,9 @@ mod fields;
 mod header_name;
 mod protobuf_struct;
 mod provider;
+mod route_match;
 mod rules;
+mod string_matcher;
 mod value;
 
 use std::time::Duration;
@@ -20,7 +22,12 @@ pub use error::ConfigError;
 pub use header_name::HeaderName;
 pub(crate) use header_name::{fold, is_token_char};
 pub use provider::fields as provider_fields;
+pub use route_match::{
+    HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,
+    QueryParameterMatcher, RouteMatch,
+};
 pub use rules::fields as rule_fields;
+pub use string_matcher::{StringMatcher, StringPattern};
 
 use crate::jose::jwk::JwkSet;
 use crate::json::Json;
@@ -125,28 +132,10 @@ pub struct ClaimToHeader {
 /// What requests a requirement is for, and the requirement.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
-    /// Which paths it matches.
-    pub path: PathMatch,
+    /// Which requests it is for.
+    pub matcher: RouteMatch,
     /// What it asks for.
     pub requirement: Requirement,
-}
-
-/// Which paths a rule matches.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum PathMatch {
-    /// The path is this.
-    Path(PathPattern),
-    /// The path starts with this.
-    Prefix(PathPattern),
-}
-
-/// A path in a rule; it is plain (see [`RequestPath`](crate::path::RequestPath)).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PathPattern {
-    /// As it stands in the configuration.
-    pub written: String,
-    /// With its percent-encoding resolved.
-    pub decoded: String,
 }
 
 /// What a rule asks for.
@@ -277,8 +266,7 @@ fn realm(node: &Node<'_>) -> Result<String, ConfigError> {
 
 fn warnings(providers: &[Provider], rules: &[Rule], default: Option<NoRule>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let catches_all = |rule: &Rule| matches!(&rule.path, PathMatch::Prefix(prefix) if prefix.decoded == "/");
-    if default.is_none() && !rules.iter().any(catches_all) {
+    if default.is_none() && !rules.iter().any(|rule| rule.matcher.catches_all()) {
         warnings.push(
             "requests that no rule matches pass without authentication: end the rules with a prefix \"/\", \
              or write \"default\": \"allow\" or \"deny\""

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 16] = [
+const MAY_NAME: [(&str, &[&str]); 17] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
@@ -13,11 +13,12 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     ("regex", &[]),
     ("uri_template", &["path", "regex", "request"]),
     ("jose", &["json", "time"]),
-    ("config", &["jose", "json", "path"]),
+    ("config", &["jose", "json", "path", "regex", "uri_template"]),
     ("keys", &["jose", "time"]),
     ("verify", &["config", "jose", "json", "time"]),
     ("rejection", &["verify"]),
-    ("rule", &["config", "path", "rejection"]),
+    ("matcher", &["config", "request"]),
+    ("rule", &["config", "matcher", "path", "rejection", "request"]),
     ("credential", &["config", "rejection", "request"]),
     ("authorize", &["config", "credential", "rejection", "verify"]),
     ("rewrite", &["authorize", "config", "credential", "json", "request", "verify"]),
