@@ -1,9 +1,9 @@
 //! Conditions of a rule -> whether they hold for a request.
 //!
 //! Takes the request head and one reading of its path. Conditions mean what they mean in Envoy 1.40 (`HeaderUtility`,
-//! `ConfigUtility::QueryParameterMatcher`, `StringMatcherImpl`), except where a request can be read in more than one way:
-//! no reading may lead from a rule that demands a token to one that does not. Deliberately knows nothing of requirements
-//! and of the order of rules.
+//! `ConfigUtility::QueryParameterMatcher`, `StringMatcherImpl`), except where a request can be read in more than one
+//! way: no reading may lead from a rule that demands a token to one that does not. Deliberately knows nothing of
+//! requirements and of the order of rules.
 
 use crate::config::{
     HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,

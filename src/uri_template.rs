@@ -1,7 +1,7 @@
 //! URI templates: `/users/{id}`, `/files/**`.
 //!
-//! Takes a template of a configuration, gives what says whether a path is one of its kind. The grammar and its limits are
-//! those of Envoy's `envoy.path.match.uri_template.uri_template_matcher` (envoy
+//! Takes a template of a configuration, gives what says whether a path is one of its kind. The grammar and its limits
+//! are those of Envoy's `envoy.path.match.uri_template.uri_template_matcher` (envoy
 //! `api/envoy/extensions/path/match/uri_template/v3/uri_template_match.proto`), checked against 1.40. Deliberately does
 //! not give the values of variables.
 
