@@ -18,6 +18,7 @@ mod lifecycle;
 mod memory;
 mod minimal;
 mod module;
+mod properties;
 mod regressions;
 mod scene;
 mod secrets;
