@@ -1,0 +1,205 @@
+//! Groups of cases as data: a configuration, requests, what `jwt_authn` answers, and where the filter differs.
+
+use edge_authn::config::Config;
+use serde_json::{Value, json};
+
+use super::{Mode, PENDING};
+use crate::support::Request;
+
+/// Cases under one configuration of `jwt_authn`.
+pub struct Group {
+    pub name: &'static str,
+    /// The message without `@type`. The filter gets the same, and the same with `"compat": "envoy"`.
+    pub configuration: Value,
+    pub cases: Vec<Case>,
+}
+
+/// A request and what becomes of it.
+pub struct Case {
+    pub name: String,
+    pub request: Request,
+    pub protocol: Protocol,
+    /// What `jwt_authn` does. Stated in each case, so that none can pass because everything is broken.
+    pub native: Outcome,
+    /// Where the filter does something else. In the modes without one it must do the same.
+    pub differences: Vec<Difference>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// The filter differs from `jwt_authn` in `mode`, for the reason that a row of the README's table gives.
+pub struct Difference {
+    pub mode: Mode,
+    pub row: &'static str,
+    pub outcome: Outcome,
+}
+
+/// What must be seen of an answer and of the request that was forwarded. What is not named may be anything.
+#[derive(Clone)]
+pub struct Outcome {
+    pub status: u16,
+    pub body: Option<String>,
+    /// Headers of the answer.
+    pub reply_headers: Vec<(&'static str, Option<String>)>,
+    /// Headers of the forwarded request, with several lines joined by a comma; `None` is for absent ones.
+    pub headers: Vec<(&'static str, Option<String>)>,
+    /// Path and query of the forwarded request.
+    pub path: Option<String>,
+}
+
+/// The request reaches the upstream.
+pub fn passes() -> Outcome {
+    status(200)
+}
+
+/// The request is refused with 401 and this body.
+pub fn refused(text: &str) -> Outcome {
+    status(401).saying(text)
+}
+
+/// The request is answered with this status, and by the upstream when it is 200.
+pub fn status(status: u16) -> Outcome {
+    Outcome { status, body: None, reply_headers: Vec::new(), headers: Vec::new(), path: None }
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn saying(mut self, body: &str) -> Self {
+        self.body = Some(body.to_owned());
+        self
+    }
+
+    /// The upstream receives this header.
+    #[must_use]
+    pub fn with(mut self, header: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((header, Some(value.into())));
+        self
+    }
+
+    /// The upstream does not receive this header.
+    #[must_use]
+    pub fn without(mut self, header: &'static str) -> Self {
+        self.headers.push((header, None));
+        self
+    }
+
+    /// The upstream receives this path and query.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        self.path = Some(path.to_owned());
+        self
+    }
+
+    /// The answer has this header.
+    #[must_use]
+    pub fn replying(mut self, header: &'static str, value: impl Into<String>) -> Self {
+        self.reply_headers.push((header, Some(value.into())));
+        self
+    }
+
+    /// The answer does not have this header.
+    #[must_use]
+    pub fn not_replying(mut self, header: &'static str) -> Self {
+        self.reply_headers.push((header, None));
+        self
+    }
+}
+
+impl Group {
+    pub fn new(name: &'static str, configuration: Value) -> Self {
+        Self { name, configuration, cases: Vec::new() }
+    }
+
+    /// Adds a case in which the filter must do what `jwt_authn` does, unless a difference follows.
+    #[must_use]
+    pub fn case(mut self, name: impl Into<String>, request: Request, native: Outcome) -> Self {
+        self.cases.push(Case {
+            name: name.into(),
+            request,
+            protocol: Protocol::Http1,
+            native,
+            differences: Vec::new(),
+        });
+        self
+    }
+
+    /// The same over HTTP/2.
+    #[must_use]
+    pub fn case_over_http2(self, name: impl Into<String>, request: Request, native: Outcome) -> Self {
+        let mut group = self.case(name, request, native);
+        group.last().protocol = Protocol::Http2;
+        group
+    }
+
+    /// The filter does something else with the last case, by default and with `compat`.
+    #[must_use]
+    pub fn differs(self, row: &'static str, outcome: Outcome) -> Self {
+        self.differs_by_default(row, outcome.clone()).differs_in_compat(row, outcome)
+    }
+
+    /// The filter does something else with the last case, but not with `compat`.
+    #[must_use]
+    pub fn differs_by_default(self, row: &'static str, outcome: Outcome) -> Self {
+        self.differing(Mode::Default, row, outcome)
+    }
+
+    /// The filter does something else with the last case, but only with `compat`: by default it is a matter of wording.
+    #[must_use]
+    pub fn differs_in_compat(self, row: &'static str, outcome: Outcome) -> Self {
+        self.differing(Mode::Compat, row, outcome)
+    }
+
+    /// The same cases for many variants.
+    #[must_use]
+    pub fn for_each<T>(self, variants: impl IntoIterator<Item = T>, add: impl Fn(Self, T) -> Self) -> Self {
+        variants.into_iter().fold(self, add)
+    }
+
+    /// In which modes the filter can be asked.
+    pub fn modes(&self) -> impl Iterator<Item = Mode> {
+        Mode::ALL.into_iter().filter(|mode| !self.is_pending(*mode) && self.refusal(*mode).is_none())
+    }
+
+    /// Why the filter cannot be asked in a mode although it should be.
+    pub fn unexpected_refusal(&self, mode: Mode) -> Option<String> {
+        if self.is_pending(mode) { None } else { self.refusal(mode) }
+    }
+
+    fn is_pending(&self, mode: Mode) -> bool {
+        PENDING.contains(&self.name) || PENDING.contains(&mode.name())
+    }
+
+    fn refusal(&self, mode: Mode) -> Option<String> {
+        let configuration = mode.configuration(&self.configuration).to_string();
+        Config::parse(configuration.as_bytes()).err().map(|error| error.to_string())
+    }
+
+    fn differing(mut self, mode: Mode, row: &'static str, outcome: Outcome) -> Self {
+        self.last().differences.push(Difference { mode, row, outcome });
+        self
+    }
+
+    fn last(&mut self) -> &mut Case {
+        self.cases.last_mut().expect("a difference follows its case")
+    }
+}
+
+/// A configuration in which every path needs what `requires` says.
+pub fn requiring(providers: Value, requires: Value) -> Value {
+    json!({ "providers": providers, "rules": [{ "match": { "prefix": "/" }, "requires": requires }] })
+}
+
+/// `base` with the fields of `extra` added or replaced.
+pub fn extended(mut base: Value, extra: Value) -> Value {
+    let Value::Object(extra) = extra else { panic!("{extra} is no object") };
+    base.as_object_mut().expect("an object is extended").extend(extra);
+    base
+}
+
+pub fn get(path: &str) -> Request {
+    Request::get(path)
+}
