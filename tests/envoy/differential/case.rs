@@ -17,12 +17,20 @@ pub struct Group {
 /// A request and what becomes of it.
 pub struct Case {
     pub name: String,
-    pub request: Request,
+    pub request: Sent,
     pub protocol: Protocol,
     /// What `jwt_authn` does. Stated in each case, so that none can pass because everything is broken.
     pub native: Outcome,
     /// Where the filter does something else. In the modes without one it must do the same.
     pub differences: Vec<Difference>,
+}
+
+/// What is sent.
+pub enum Sent {
+    /// A request at any time.
+    Always(Request),
+    /// A request that depends on the second in which all listeners get it.
+    InSecond(Box<dyn Fn(u64) -> Request>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +42,7 @@ pub enum Protocol {
 /// The filter differs from `jwt_authn` in `mode`, for the reason that a row of the README's table gives.
 pub struct Difference {
     pub mode: Mode,
-    pub row: &'static str,
+    pub row: String,
     pub outcome: Outcome,
 }
 
@@ -116,15 +124,19 @@ impl Group {
 
     /// Adds a case in which the filter must do what `jwt_authn` does, unless a difference follows.
     #[must_use]
-    pub fn case(mut self, name: impl Into<String>, request: Request, native: Outcome) -> Self {
-        self.cases.push(Case {
-            name: name.into(),
-            request,
-            protocol: Protocol::Http1,
-            native,
-            differences: Vec::new(),
-        });
-        self
+    pub fn case(self, name: impl Into<String>, request: Request, native: Outcome) -> Self {
+        self.sending(name.into(), Sent::Always(request), native)
+    }
+
+    /// The same with a request that is made for the second in which it is sent.
+    #[must_use]
+    pub fn case_in_a_second(
+        self,
+        name: impl Into<String>,
+        request: impl Fn(u64) -> Request + 'static,
+        native: Outcome,
+    ) -> Self {
+        self.sending(name.into(), Sent::InSecond(Box::new(request)), native)
     }
 
     /// The same over HTTP/2.
@@ -137,19 +149,19 @@ impl Group {
 
     /// The filter does something else with the last case, by default and with `compat`.
     #[must_use]
-    pub fn differs(self, row: &'static str, outcome: Outcome) -> Self {
+    pub fn differs(self, row: &str, outcome: Outcome) -> Self {
         self.differs_by_default(row, outcome.clone()).differs_in_compat(row, outcome)
     }
 
     /// The filter does something else with the last case, but not with `compat`.
     #[must_use]
-    pub fn differs_by_default(self, row: &'static str, outcome: Outcome) -> Self {
+    pub fn differs_by_default(self, row: &str, outcome: Outcome) -> Self {
         self.differing(Mode::Default, row, outcome)
     }
 
     /// The filter does something else with the last case, but only with `compat`: by default it is a matter of wording.
     #[must_use]
-    pub fn differs_in_compat(self, row: &'static str, outcome: Outcome) -> Self {
+    pub fn differs_in_compat(self, row: &str, outcome: Outcome) -> Self {
         self.differing(Mode::Compat, row, outcome)
     }
 
@@ -178,8 +190,14 @@ impl Group {
         Config::parse(configuration.as_bytes()).err().map(|error| error.to_string())
     }
 
-    fn differing(mut self, mode: Mode, row: &'static str, outcome: Outcome) -> Self {
-        self.last().differences.push(Difference { mode, row, outcome });
+    fn differing(mut self, mode: Mode, row: &str, outcome: Outcome) -> Self {
+        self.last().differences.push(Difference { mode, row: row.to_owned(), outcome });
+        self
+    }
+
+    fn sending(mut self, name: String, request: Sent, native: Outcome) -> Self {
+        let differences = Vec::new();
+        self.cases.push(Case { name, request, protocol: Protocol::Http1, native, differences });
         self
     }
 

@@ -20,7 +20,7 @@ pub struct Report {
     groups: BTreeSet<&'static str>,
     pending: BTreeMap<Mode, usize>,
     agreeing: BTreeMap<Mode, usize>,
-    differing: BTreeMap<&'static str, BTreeMap<Mode, usize>>,
+    differing: BTreeMap<String, BTreeMap<Mode, usize>>,
 }
 
 impl Report {
@@ -45,7 +45,7 @@ impl Report {
         }
         for mode in Mode::ALL {
             for difference in shown.case.differences.iter().filter(|difference| difference.mode == mode) {
-                *self.differing.entry(difference.row).or_default().entry(mode).or_default() += 1;
+                *self.differing.entry(difference.row.clone()).or_default().entry(mode).or_default() += 1;
             }
             if shown.ours.contains_key(&mode) {
                 self.judge_mode(shown, mode);
@@ -64,7 +64,7 @@ impl Report {
         match expected {
             Some(difference) => {
                 if decisions.is_empty() {
-                    let row = difference.row;
+                    let row = &difference.row;
                     self.surprise(
                         shown,
                         mode.name(),
@@ -80,7 +80,7 @@ impl Report {
                     self.surprise(shown, mode.name(), &format!("differs: {decision}"));
                 }
                 if !wording.is_empty() {
-                    *self.differing.entry(WORDING).or_default().entry(mode).or_default() += 1;
+                    *self.differing.entry(WORDING.to_owned()).or_default().entry(mode).or_default() += 1;
                 } else if decisions.is_empty() {
                     *self.agreeing.entry(mode).or_default() += 1;
                 }
@@ -101,13 +101,16 @@ impl Report {
     /// shown otherwise than by requests.
     pub fn compare_with_readme(&mut self, elsewhere: &[&'static str]) {
         let documented: BTreeSet<_> = documented_rows().into_iter().collect();
-        let seen: BTreeSet<_> = self.differing.keys().copied().chain(elsewhere.iter().copied()).collect();
-        for row in documented.difference(&seen) {
-            self.surprises.push(format!("the README has a row {row:?}, but no case differs for it"));
-        }
-        for row in seen.difference(&documented) {
-            self.surprises.push(format!("cases differ for {row:?}, but the README has no such row"));
-        }
+        let seen: BTreeSet<_> =
+            self.differing.keys().map(String::as_str).chain(elsewhere.iter().copied()).collect();
+        let unseen = documented
+            .difference(&seen)
+            .map(|row| format!("the README has a row {row:?}, but no case differs for it"));
+        let undocumented = seen
+            .difference(&documented)
+            .map(|row| format!("cases differ for {row:?}, but the README has no such row"));
+        let surprises: Vec<_> = unseen.chain(undocumented).collect();
+        self.surprises.extend(surprises);
     }
 
     /// The numbers, as a table.

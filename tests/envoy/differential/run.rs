@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::Mode;
-use super::case::{Case, Group, Protocol};
+use super::case::{Case, Group, Protocol, Sent};
 use super::compare::{CASE_HEADER, Sight};
 use super::world::World;
+use crate::scene::now;
 use crate::support::{Envoy, Reply, Request, Upstream};
 
 /// Few enough that the slowest signature does not make another request wait for long.
@@ -33,18 +36,13 @@ pub async fn run<'a>(world: &World, groups: &'a [Group]) -> Vec<Shown<'a>> {
     let upstream = Upstream::start().await;
     let envoy = start(world, groups, &upstream).await;
 
-    let permits = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
-    let mut exchanges = JoinSet::new();
-    for (id, case, address) in targets(groups, &envoy) {
-        let request = prepared(&case.request, &id);
-        let (permits, protocol) = (Arc::clone(&permits), case.protocol);
-        exchanges.spawn(async move {
-            let _permit = permits.acquire().await.unwrap();
-            let reply = tokio::spawn(send(request, protocol, address)).await;
-            (id.clone(), reply.unwrap_or_else(|_| panic!("no answer to {id}")))
-        });
+    let (timed, untimed): (Vec<_>, Vec<_>) = targets(groups, &envoy)
+        .into_iter()
+        .partition(|(_, case, _)| matches!(case.request, Sent::InSecond(_)));
+    let mut replies = exchange(untimed, now()).await;
+    if !timed.is_empty() {
+        replies.extend(exchange(timed, next_second().await).await);
     }
-    let mut replies: BTreeMap<String, Reply> = exchanges.join_all().await.into_iter().collect();
     let mut forwarded: BTreeMap<String, _> = upstream
         .requests()
         .into_iter()
@@ -67,6 +65,34 @@ pub async fn run<'a>(world: &World, groups: &'a [Group]) -> Vec<Shown<'a>> {
                 .collect(),
         })
         .collect()
+}
+
+/// Sends all requests and gives the replies by id.
+async fn exchange(targets: Vec<(String, &Case, SocketAddr)>, second: u64) -> BTreeMap<String, Reply> {
+    let permits = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+    let mut exchanges = JoinSet::new();
+    for (id, case, address) in targets {
+        let request = match &case.request {
+            Sent::Always(request) => request.clone(),
+            Sent::InSecond(request) => request(second),
+        };
+        let (request, protocol, permits) = (prepared(request, &id), case.protocol, Arc::clone(&permits));
+        exchanges.spawn(async move {
+            let _permit = permits.acquire().await.unwrap();
+            let reply = tokio::spawn(send(request, protocol, address)).await;
+            (id.clone(), reply.unwrap_or_else(|_| panic!("no answer to {id}")))
+        });
+    }
+    exchanges.join_all().await.into_iter().collect()
+}
+
+/// Waits until a second begins: what follows at once happens within it.
+async fn next_second() -> u64 {
+    let current = now();
+    while now() == current {
+        sleep(Duration::from_millis(1)).await;
+    }
+    current + 1
 }
 
 async fn start(world: &World, groups: &[Group], upstream: &Upstream) -> Envoy {
@@ -116,8 +142,8 @@ fn id(group: &Group, index: usize, mode: Option<Mode>) -> String {
     format!("{} #{index}", listener(group, mode))
 }
 
-fn prepared(request: &Request, id: &str) -> Request {
-    let mut request = request.clone().header(CASE_HEADER, id);
+fn prepared(request: Request, id: &str) -> Request {
+    let mut request = request.header(CASE_HEADER, id);
     if !request.headers.iter().any(|(name, _)| name == "host") {
         request = request.header("host", HOST);
     }

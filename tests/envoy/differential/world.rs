@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::case::extended;
+use super::case::{extended, requiring};
 use crate::scene::now;
 use crate::support::tokens::{SigningKey, jwks};
 use crate::support::{JwksReply, JwksServer};
@@ -15,6 +15,8 @@ pub const OTHER_ISSUER: &str = "https://b.example";
 pub struct World {
     pub key: SigningKey,
     pub other_key: SigningKey,
+    /// A shared secret that a key server publishes.
+    pub secret: SigningKey,
     forger: SigningKey,
     /// By the names of their clusters.
     servers: Vec<(&'static str, JwksServer)>,
@@ -23,7 +25,9 @@ pub struct World {
 impl World {
     pub async fn start() -> Self {
         let key = SigningKey::eddsa("k1");
+        let secret = SigningKey::hs256("shared", b"a secret of exactly 32 bytes, ok");
         let document = jwks([&key]);
+        let with_secret = jwks([&key, &secret]).to_string().into_bytes();
         let mut servers = Vec::new();
         for (cluster, reply) in [
             ("keys", None),
@@ -31,6 +35,7 @@ impl World {
             ("keys-empty", Some(JwksReply::Status(200))),
             ("keys-junk", Some(JwksReply::Body(b"<html>".to_vec()))),
             ("keys-none", Some(JwksReply::Body(b"{\"keys\":[]}".to_vec()))),
+            ("keys-secret", Some(JwksReply::Body(with_secret))),
             ("keys-moved", Some(JwksReply::Redirect("/elsewhere".to_owned()))),
             ("keys-reset", Some(JwksReply::Reset)),
             ("keys-silent", Some(JwksReply::Never)),
@@ -41,7 +46,8 @@ impl World {
             }
             servers.push((cluster, server));
         }
-        Self { key, other_key: SigningKey::eddsa("k2"), forger: SigningKey::eddsa("k1"), servers }
+        let (other_key, forger) = (SigningKey::eddsa("k2"), SigningKey::eddsa("k1"));
+        Self { key, other_key, secret, forger, servers }
     }
 
     /// The clusters that providers can name.
@@ -57,6 +63,11 @@ impl World {
             "claim_to_headers": [{ "header_name": "x-sub", "claim_name": "sub" }],
         });
         extended(provider, extra)
+    }
+
+    /// A configuration that needs a token of the provider of [`ISSUER`], which has `extra` fields.
+    pub fn only(&self, extra: Value) -> Value {
+        requiring(json!({ "a": self.provider(extra) }), json!({ "provider_name": "a" }))
     }
 
     /// The provider of [`OTHER_ISSUER`], with `extra` fields. `sub` goes to `x-other-sub`.

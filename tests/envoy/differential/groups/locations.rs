@@ -21,15 +21,11 @@ pub fn groups(world: &World) -> Vec<Group> {
     ]
 }
 
-fn only(world: &World, fields: serde_json::Value) -> serde_json::Value {
-    requiring(json!({ "a": world.provider(fields) }), json!({ "provider_name": "a" }))
-}
-
 fn default_locations(world: &World) -> Group {
     let good = world.token();
     let alice = || passes().with("x-sub", "alice").without("authorization");
     let with = |value: String| get("/").header("authorization", value);
-    Group::new("the authorization header", only(world, json!({})))
+    Group::new("the authorization header", world.only(json!({})))
         .case("a token with its scheme", with(format!("Bearer {good}")), alice())
         .case("several spaces before the token", with(format!("Bearer    {good}")), alice())
         .case("spaces around everything", with(format!("  Bearer {good}  ")), alice())
@@ -98,7 +94,7 @@ fn default_parameter(world: &World) -> Group {
     let expired = world.expired_token();
     let encoded = good.replace('.', "%2E");
     let alice = |path: &str| passes().with("x-sub", "alice").path(path);
-    Group::new("the access_token parameter", only(world, json!({})))
+    Group::new("the access_token parameter", world.only(json!({})))
         .case("the only parameter", get(&format!("/x?access_token={good}")), alice("/x"))
         .case("the last parameter", get(&format!("/x?b=1&access_token={good}")), alice("/x?b=1"))
         .case("the first parameter", get(&format!("/x?access_token={good}&b=1")), alice("/x?b=1"))
@@ -150,7 +146,7 @@ fn prefixed_header(world: &World) -> Group {
     let with = |value: String| get("/").header("x-jwt", value);
     Group::new(
         "a header with a prefix",
-        only(world, json!({ "from_headers": [{ "name": "X-JWT", "value_prefix": "JWT=" }] })),
+        world.only(json!({ "from_headers": [{ "name": "X-JWT", "value_prefix": "JWT=" }] })),
     )
     .case("as written", with(format!("JWT={good}")), alice())
     .case("in small letters", with(format!("jwt={good}")), refused(says::MISSING))
@@ -177,7 +173,7 @@ fn bare_header(world: &World) -> Group {
     let expired = world.expired_token();
     let alice = || passes().with("x-sub", "alice").without("x-token");
     let with = |value: &str| get("/").header("x-token", value);
-    Group::new("a header without a prefix", only(world, json!({ "from_headers": [{ "name": "x-token" }] })))
+    Group::new("a header without a prefix", world.only(json!({ "from_headers": [{ "name": "x-token" }] })))
         .case("a token", with(&good), alice())
         .case("spaces around it", with(&format!("  {good}  ")), alice())
         .case("a scheme before it", with(&format!("Bearer {good}")), refused(says::BAD_HEADER))
@@ -209,7 +205,7 @@ fn bare_header(world: &World) -> Group {
 fn parameters(world: &World) -> Group {
     let good = world.token();
     let alice = |path: &str| passes().with("x-sub", "alice").path(path);
-    Group::new("two parameters", only(world, json!({ "from_params": ["t", "a b"] })))
+    Group::new("two parameters", world.only(json!({ "from_params": ["t", "a b"] })))
         .case("the first", get(&format!("/?t={good}")), alice("/"))
         .case("a name with a space", get(&format!("/?a%20b={good}")), alice("/"))
         .case(
@@ -234,7 +230,7 @@ fn cookies(world: &World) -> Group {
     let quoted = format!("s=\"{good}\"");
     let first = format!("s={good}; s={expired}");
     let last = format!("s={expired}; s={good}");
-    Group::new("a cookie", only(world, json!({ "from_cookies": ["s"] })))
+    Group::new("a cookie", world.only(json!({ "from_cookies": ["s"] })))
         .case("alone", with(&one), alice(&one))
         .differs("credential-removal", without_cookie())
         .case("among others", with(&among), alice(&among))
@@ -265,7 +261,7 @@ fn kept_tokens(world: &World) -> Group {
     let query = format!("/x?z&t={good}&a=%2f");
     let cookie = format!("a=1; s={good}");
     let alice = || passes().with("x-sub", "alice");
-    Group::new("tokens that are forwarded", only(world, fields))
+    Group::new("tokens that are forwarded", world.only(fields))
         .case("in the header", get("/").bearer(&good), alice().with("authorization", &bearer))
         .case("in the query", get(&query), alice().path(&query))
         .case("in a cookie", get("/").header("cookie", &cookie), alice().with("cookie", &cookie))
@@ -306,7 +302,7 @@ fn two_tokens(world: &World) -> Group {
         ("the cookie", |request, token| request.header("cookie", format!("s={token}"))),
     ];
     let pairs = (0..4).flat_map(|first| (0..4).map(move |second| (first, second))).filter(|(a, b)| a != b);
-    Group::new("two tokens", only(world, fields))
+    Group::new("two tokens", world.only(fields))
         .for_each(&places[..3], |group, (name, put)| {
             group.case(
                 format!("a good token in {name}"),

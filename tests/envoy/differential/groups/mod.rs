@@ -1,17 +1,35 @@
 //! The cases, by topic.
 
 mod answers;
+mod bypasses;
+mod checks;
+mod claims;
+mod fetching;
+mod keys;
 mod locations;
+mod matching;
 mod requirements;
+mod tokens;
 
 use super::case::Group;
 use super::world::World;
 
 pub fn all(world: &World) -> Vec<Group> {
-    [answers::groups(world), requirements::groups(world), locations::groups(world)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        answers::groups(world),
+        requirements::groups(world),
+        locations::groups(world),
+        claims::groups(world),
+        matching::groups(world),
+        checks::groups(world),
+        tokens::groups(world),
+        keys::groups(world),
+        fetching::groups(world),
+        bypasses::groups(world),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What `jwt_authn` says.
@@ -26,6 +44,11 @@ mod says {
     pub const BAD_HEADER: &str = "Jwt header is an invalid Base64url encoded";
     pub const SIGNATURE_LENGTH: &str = "Jwt ED25519 signature is wrong length";
     pub const BAD_SIGNATURE: &str = "Jwt signature is an invalid Base64url encoded";
+    pub const BAD_PAYLOAD: &str = "Jwt payload is an invalid Base64url encoded";
+    pub const HEADER_JSON: &str = "Jwt header is an invalid JSON";
+    pub const PAYLOAD_JSON: &str = "Jwt payload is an invalid JSON";
+    pub const BAD_ALGORITHM: &str = "Jwt header [alg] field is required and must be a string";
+    pub const UNSUPPORTED: &str = "Jwt header [alg] is not supported";
     pub const FAILS: &str = "Jwt verification fails";
     pub const NO_KEY: &str = "Jwks doesn't have key to match kid or alg from Jwt";
     pub const FETCH: &str = "Jwks remote fetch is failed";

@@ -1,48 +1,19 @@
 //! Every shape of a requirement with every kind of token, as one table.
+//!
+//! A word of the table is what `jwt_authn` does with a request: `open` (it passes without an identity), `alice`, `bob`,
+//! `both` (it passes with these), or the name of a refusal. Behind it stands where the filter differs: `*` (by default it
+//! refuses more than one credential), `~` (by default it reads no identity from them), `!row=word` (it does that for the
+//! reason of a row), `?row=word` (the same, but only with `compat`).
 
 use serde_json::{Value, json};
 
 use super::says;
-use crate::differential::case::{Group, Outcome, extended, get, passes, refused, requiring, status};
+use crate::differential::case::{Group, Outcome, get, passes, refused, requiring, status};
 use crate::differential::world::World;
 use crate::support::Request;
 
-/// What becomes of a request.
-#[derive(Clone, Copy)]
-enum Cell {
-    /// It passes without an identity.
-    Open,
-    Alice,
-    Bob,
-    /// It passes with the identities of alice and bob.
-    Both,
-    /// It is refused with 401 and this text.
-    No(&'static str),
-    /// By default the filter refuses with 400, because more than one credential was sent.
-    Several(&'static Self),
-    /// By default the filter passes it without an identity, because more than one credential was sent.
-    Unread(&'static Self),
-    /// The filter does something else for the reason of a row: by default, and with `compat`.
-    Differs(&'static Self, &'static str, &'static Self),
-    /// Like [`Several`](Self::Several), and with `compat` something else for the reason of a row.
-    SeveralAnd(&'static Self, &'static str, &'static Self),
-    /// The filter does something else for the reason of a row, but only with `compat`.
-    OnlyCompat(&'static Self, &'static str, &'static Self),
-}
-
-use Cell::{Alice, Bob, Both, Differs, No, OnlyCompat, Open, Several, SeveralAnd, Unread};
-
-const MISSING: Cell = No(says::MISSING);
-const EXPIRED: Cell = No(says::EXPIRED);
-const STRANGER: Cell = No(says::UNKNOWN_ISSUER);
-const FORGED: Cell = No(says::FAILS);
-const JUNK: Cell = No(says::BAD_FORM);
-
-/// The columns of the table.
-const REQUESTS: usize = 13;
-
-/// What is sent, in the order of the columns. All tokens are in the default places, where both providers look.
-fn requests(world: &World) -> [(&'static str, Request); REQUESTS] {
+/// What is sent, in the order of the words. All tokens are in the default places, where both providers look.
+fn requests(world: &World) -> [(&'static str, Request); 13] {
     let (good, other, expired) = (world.token(), world.other_token(), world.expired_token());
     let query = |token: &str| get(&format!("/?access_token={token}"));
     [
@@ -62,302 +33,94 @@ fn requests(world: &World) -> [(&'static str, Request); REQUESTS] {
     ]
 }
 
+const ONE_OF_A: &str = "missing alice stranger expired stranger forged junk missing \
+                        expired* expired* stranger* junk* missing";
+const ONE_OF_A_IF_ANY: &str = "open alice stranger expired stranger forged junk open \
+                               expired* expired* stranger* junk* open";
+const ONE_OF_A_IN_ALL: &str = "missing open!all-members=alice stranger expired stranger forged junk missing \
+                               expired* expired* stranger* junk* missing";
+
 /// Name, requirement, and what becomes of each request.
-fn table() -> Vec<(&'static str, Value, [Cell; REQUESTS])> {
+fn table() -> Vec<(&'static str, Value, &'static str)> {
     let a = || json!({ "provider_name": "a" });
     let b = || json!({ "provider_name": "b" });
     let allow_missing = || json!({ "allow_missing": {} });
     let allow_failed = || json!({ "allow_missing_or_failed": {} });
     let extract = || json!({ "extract_only_without_validation": {} });
-    const ONE_OF_A: [Cell; REQUESTS] = [
-        MISSING,
-        Alice,
-        STRANGER,
-        EXPIRED,
-        STRANGER,
-        FORGED,
-        JUNK,
-        MISSING,
-        Several(&EXPIRED),
-        Several(&EXPIRED),
-        Several(&STRANGER),
-        Several(&JUNK),
-        MISSING,
-    ];
-    const ANYTHING: [Cell; REQUESTS] = [
-        Open,
-        Alice,
-        Bob,
-        Open,
-        Open,
-        Open,
-        Open,
-        Open,
-        Unread(&Alice),
-        Unread(&Alice),
-        Unread(&Both),
-        Open,
-        Open,
-    ];
-    const NOTHING_IS_READ: [Cell; REQUESTS] = [Open; REQUESTS];
     vec![
         ("a", a(), ONE_OF_A),
         (
             "any of a and b",
             any([a(), b()]),
-            [
-                MISSING,
-                Alice,
-                Bob,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                MISSING,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                MISSING,
-            ],
+            "missing alice bob expired stranger forged junk missing \
+             expired* expired* stranger* junk* missing",
         ),
         (
             "any of b and a",
             any([b(), a()]),
-            [
-                MISSING,
-                Alice,
-                Bob,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                MISSING,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                SeveralAnd(&Both, "failed-members", &STRANGER),
-                Several(&JUNK),
-                MISSING,
-            ],
+            "missing alice bob expired stranger forged junk missing \
+             expired* expired* both*?failed-members=stranger junk* missing",
         ),
         (
             "all of a and b",
             all([a(), b()]),
-            [
-                MISSING,
-                Differs(&MISSING, "all-members", &STRANGER),
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                MISSING,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                MISSING,
-            ],
+            "missing missing?all-members=stranger stranger expired stranger forged junk missing \
+             expired* expired* stranger* junk* missing",
         ),
         (
             "allow_missing",
             allow_missing(),
-            [
-                Open,
-                Alice,
-                Bob,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                Open,
-                SeveralAnd(&Alice, "optional-tokens", &EXPIRED),
-                Several(&EXPIRED),
-                Several(&Both),
-                Several(&JUNK),
-                Open,
-            ],
-        ),
-        ("allow_missing_or_failed", allow_failed(), ANYTHING),
-        (
-            "any of a and allow_missing",
-            any([a(), allow_missing()]),
-            [
-                Open,
-                Alice,
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                Open,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                Open,
-            ],
+            "open alice bob expired stranger forged junk open \
+             alice*?optional-tokens=expired expired* both* junk* open",
         ),
         (
-            "any of allow_missing and a",
-            any([allow_missing(), a()]),
-            [
-                Open,
-                Alice,
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                Open,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                Open,
-            ],
+            "allow_missing_or_failed",
+            allow_failed(),
+            "open alice bob open open open open open alice~ alice~ both~ open open",
         ),
+        ("any of a and allow_missing", any([a(), allow_missing()]), ONE_OF_A_IF_ANY),
+        ("any of allow_missing and a", any([allow_missing(), a()]), ONE_OF_A_IF_ANY),
         (
             "any of a and allow_missing_or_failed",
             any([a(), allow_failed()]),
-            [Open, Alice, Open, Open, Open, Open, Open, Open, Open, Unread(&Alice), Open, Open, Open],
+            "open alice open open open open open open open alice~ open open open",
         ),
-        (
-            "all of a and allow_missing",
-            all([a(), allow_missing()]),
-            [
-                MISSING,
-                Differs(&Open, "all-members", &Alice),
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                MISSING,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                MISSING,
-            ],
-        ),
-        (
-            "all of a and allow_missing_or_failed",
-            all([a(), allow_failed()]),
-            [
-                MISSING,
-                Differs(&Open, "all-members", &Alice),
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                MISSING,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                MISSING,
-            ],
-        ),
+        ("all of a and allow_missing", all([a(), allow_missing()]), ONE_OF_A_IN_ALL),
+        ("all of a and allow_missing_or_failed", all([a(), allow_failed()]), ONE_OF_A_IN_ALL),
         ("any of a, and all of a and b", any([a(), all([a(), b()])]), ONE_OF_A),
         (
             "all of a, and any of a and b",
             all([a(), any([a(), b()])]),
-            [
-                MISSING,
-                Differs(&MISSING, "all-members", &Alice),
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                MISSING,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                MISSING,
-            ],
+            "missing missing!all-members=alice stranger expired stranger forged junk missing \
+             expired* expired* stranger* junk* missing",
         ),
         (
             "any of allow_missing, and all of a and b",
             any([all([a(), b()]), allow_missing()]),
-            [
-                Open,
-                Differs(&Alice, "failed-members", &STRANGER),
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                Open,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                Open,
-            ],
+            "open alice!failed-members=stranger stranger expired stranger forged junk open \
+             expired* expired* stranger* junk* open",
         ),
         (
             "as Istio generates it",
             any([a(), b(), all([any([a(), allow_missing()]), any([b(), allow_missing()])])]),
-            [
-                Open,
-                Alice,
-                Bob,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                Open,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&Alice),
-                Several(&JUNK),
-                Open,
-            ],
+            "open alice bob expired stranger forged junk open expired* expired* alice* junk* open",
         ),
-        ("extract_only_without_validation", extract(), ANYTHING),
+        (
+            "extract_only_without_validation",
+            extract(),
+            "open alice bob open open open open open alice~ alice~ both~ open open",
+        ),
         (
             "any of a and extract_only_without_validation",
             any([a(), extract()]),
-            [
-                Open,
-                Alice,
-                Bob,
-                Open,
-                Open,
-                Open,
-                Open,
-                Open,
-                Unread(&Alice),
-                OnlyCompat(&Open, "failed-members", &Alice),
-                Unread(&Both),
-                Open,
-                Open,
-            ],
+            "open alice bob open open open open open alice~ open?failed-members=alice both~ open open",
         ),
+        ("all of a and extract_only_without_validation", all([a(), extract()]), ONE_OF_A_IN_ALL),
         (
-            "all of a and extract_only_without_validation",
-            all([a(), extract()]),
-            [
-                MISSING,
-                Differs(&Open, "all-members", &Alice),
-                STRANGER,
-                EXPIRED,
-                STRANGER,
-                FORGED,
-                JUNK,
-                MISSING,
-                Several(&EXPIRED),
-                Several(&EXPIRED),
-                Several(&STRANGER),
-                Several(&JUNK),
-                MISSING,
-            ],
+            "a rule without a requirement",
+            Value::Null,
+            "open open open open open open open open open open open open open",
         ),
-        ("a rule without a requirement", Value::Null, NOTHING_IS_READ),
     ]
 }
 
@@ -366,10 +129,12 @@ pub fn groups(world: &World) -> Vec<Group> {
     let requests = requests(world);
     table()
         .into_iter()
-        .map(|(name, requirement, cells)| {
+        .map(|(name, requirement, words)| {
+            let words: Vec<_> = words.split_ascii_whitespace().collect();
+            assert_eq!(words.len(), requests.len(), "{name} has a word for each request");
             let group = Group::new(name, configuration(&providers, requirement));
-            group.for_each(requests.iter().zip(cells), |group, ((name, request), cell)| {
-                group.case_of(name, request.clone(), cell)
+            group.for_each(requests.iter().zip(words), |group, ((name, request), word)| {
+                case(group, name, request.clone(), word)
             })
         })
         .collect()
@@ -382,43 +147,45 @@ fn configuration(providers: &Value, requirement: Value) -> Value {
     }
 }
 
-fn any<const N: usize>(requirements: [Value; N]) -> Value {
+pub fn any<const N: usize>(requirements: [Value; N]) -> Value {
     json!({ "requires_any": { "requirements": requirements.as_slice() } })
 }
 
-fn all<const N: usize>(requirements: [Value; N]) -> Value {
+pub fn all<const N: usize>(requirements: [Value; N]) -> Value {
     json!({ "requires_all": { "requirements": requirements.as_slice() } })
 }
 
-impl Group {
-    fn case_of(self, name: &str, request: Request, cell: Cell) -> Self {
-        let group = self.case(name, request, cell.native());
-        match cell {
-            Several(_) => group.differs_by_default("several-credentials", status(400)),
-            Unread(_) => group.differs_by_default("several-credentials", Open.native()),
-            OnlyCompat(_, row, compat) => group.differs_in_compat(row, compat.native()),
-            SeveralAnd(_, row, compat) => group
-                .differs_by_default("several-credentials", status(400))
-                .differs_in_compat(row, compat.native()),
-            Differs(_, row, ours) => group.differs(row, ours.native()),
-            _ => group,
-        }
+/// Adds the case that a word of the table stands for.
+fn case(group: Group, name: &str, request: Request, word: &str) -> Group {
+    let (word, reason) = match word.find(['!', '?']) {
+        Some(position) => (&word[..position], Some(word[position..].split_once('=').unwrap())),
+        None => (word, None),
+    };
+    let native = word.trim_end_matches(['*', '~']);
+    let mut group = group.case(name, request, outcome(native));
+    if word.ends_with('*') {
+        group = group.differs_by_default("several-credentials", status(400));
+    } else if word.ends_with('~') {
+        group = group.differs_by_default("several-credentials", outcome("open"));
+    }
+    match reason {
+        Some((row, ours)) if row.starts_with('!') => group.differs(&row[1..], outcome(ours)),
+        Some((row, ours)) => group.differs_in_compat(&row[1..], outcome(ours)),
+        None => group,
     }
 }
 
-impl Cell {
-    fn native(self) -> Outcome {
-        match self {
-            Open => passes().without("x-sub").without("x-other-sub"),
-            Alice => passes().with("x-sub", "alice").without("x-other-sub"),
-            Bob => passes().without("x-sub").with("x-other-sub", "bob"),
-            Both => passes().with("x-sub", "alice").with("x-other-sub", "bob"),
-            No(text) => refused(text),
-            Several(native)
-            | Unread(native)
-            | SeveralAnd(native, ..)
-            | OnlyCompat(native, ..)
-            | Differs(native, ..) => native.native(),
-        }
+fn outcome(word: &str) -> Outcome {
+    match word {
+        "open" => passes().without("x-sub").without("x-other-sub"),
+        "alice" => passes().with("x-sub", "alice").without("x-other-sub"),
+        "bob" => passes().without("x-sub").with("x-other-sub", "bob"),
+        "both" => passes().with("x-sub", "alice").with("x-other-sub", "bob"),
+        "missing" => refused(says::MISSING),
+        "expired" => refused(says::EXPIRED),
+        "stranger" => refused(says::UNKNOWN_ISSUER),
+        "forged" => refused(says::FAILS),
+        "junk" => refused(says::BAD_FORM),
+        other => panic!("{other} is no outcome"),
     }
 }
