@@ -40,7 +40,7 @@ pub struct EnvoyBuilder {
     changes: Vec<BootstrapChange>,
 }
 
-type BootstrapChange = Box<dyn FnOnce(&mut Value)>;
+type BootstrapChange = Box<dyn FnOnce(&mut Value) + Send>;
 
 impl Envoy {
     /// An Envoy with the filter, whose configuration is JSON or whatever else a case wants it to read.
@@ -150,7 +150,7 @@ impl EnvoyBuilder {
 
     /// A last change to the bootstrap, for what only one case needs.
     #[must_use]
-    pub fn bootstrap(mut self, change: impl FnOnce(&mut Value) + 'static) -> Self {
+    pub fn bootstrap(mut self, change: impl FnOnce(&mut Value) + Send + 'static) -> Self {
         self.changes.push(Box::new(change));
         self
     }

@@ -14,13 +14,15 @@ use crate::differential::case::{Group, Outcome, extended, get, passes, refused, 
 use crate::differential::world::{ISSUER, World, claims, local};
 use crate::support::tokens::{SigningKey, jwks};
 
-/// Every algorithm that tokens can be minted for.
-const ALGORITHMS: &[(&str, fn(&str) -> SigningKey)] = &[
-    ("EdDSA", SigningKey::eddsa),
-    ("ES256", SigningKey::es256),
-    ("HS256", |kid| SigningKey::hs256(kid, b"a secret of exactly 32 bytes, ok")),
-    ("RS256", SigningKey::rs256),
-];
+/// A key for every algorithm that tokens can be minted for.
+fn every_key() -> Vec<SigningKey> {
+    vec![
+        SigningKey::eddsa("EdDSA"),
+        SigningKey::es256("ES256"),
+        SigningKey::hs256("HS256", b"a secret of exactly 32 bytes, ok"),
+        SigningKey::rs256("RS256"),
+    ]
+}
 
 pub fn groups(world: &World) -> Vec<Group> {
     let mut groups = algorithms(world);
@@ -42,9 +44,10 @@ fn with_keys(world: &World, jwks: Value) -> Value {
 
 /// All algorithms in one set, each used well and badly.
 fn algorithms(world: &World) -> Vec<Group> {
-    let keys: Vec<_> = ALGORITHMS.iter().map(|(name, generate)| (*name, generate(name))).collect();
-    let group = Group::new("algorithms", with_keys(world, jwks(keys.iter().map(|(_, key)| key))));
-    let group = group.for_each(&keys, |group, (name, key)| {
+    let keys = every_key();
+    let group = Group::new("algorithms", with_keys(world, jwks(&keys)));
+    let group = group.for_each(&keys, |group, key| {
+        let name = key.algorithm();
         let good = sign(key, json!({}));
         let [header, payload, signature]: [&str; 3] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
         let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -75,7 +78,7 @@ fn algorithms(world: &World) -> Vec<Group> {
                 refused(says::FAILS),
             )
     });
-    let confused = keys.iter().flat_map(|(_, key)| ALGORITHMS.iter().map(move |(other, _)| (key, *other)));
+    let confused = keys.iter().flat_map(|key| keys.iter().map(move |other| (key, other.algorithm())));
     let group =
         group.for_each(confused.filter(|(key, other)| key.algorithm() != *other), |group, (key, other)| {
             let token = sign(key, json!({ "alg": other }));
@@ -89,7 +92,7 @@ fn algorithms(world: &World) -> Vec<Group> {
 }
 
 /// Keys that do not say for what they are.
-fn unbound(world: &World, keys: &[(&str, SigningKey)]) -> Group {
+fn unbound(world: &World, keys: &[SigningKey]) -> Group {
     let bare = |key: &SigningKey| {
         let mut jwk = key.jwk();
         for name in ["alg", "use"] {
@@ -97,8 +100,8 @@ fn unbound(world: &World, keys: &[(&str, SigningKey)]) -> Group {
         }
         jwk
     };
-    let set: Vec<_> = keys.iter().map(|(_, key)| bare(key)).collect();
-    let pairs = keys.iter().flat_map(|(_, key)| ALGORITHMS.iter().map(move |(other, _)| (key, *other)));
+    let set: Vec<_> = keys.iter().map(bare).collect();
+    let pairs = keys.iter().flat_map(|key| keys.iter().map(move |other| (key, other.algorithm())));
     Group::new("keys without an algorithm", with_keys(world, json!({ "keys": set }))).for_each(
         pairs,
         |group, (key, other)| {

@@ -288,6 +288,9 @@ fn two_prefixes(world: &World) -> Group {
         .differs("credential-removal", passes().with("x-sub", "alice").with("x-auth", format!("B {other}")))
 }
 
+/// Puts a token into a request.
+type Put = fn(Request, &str) -> Request;
+
 /// A good token in one place and an expired one in another, for each two of four places.
 fn two_tokens(world: &World) -> Group {
     let (good, expired) = (world.token(), world.expired_token());
@@ -295,7 +298,7 @@ fn two_tokens(world: &World) -> Group {
         "from_headers": [{ "name": "x-a" }, { "name": "authorization", "value_prefix": "Bearer " }],
         "from_params": ["t"], "from_cookies": ["s"],
     });
-    let places: [(&str, fn(Request, &str) -> Request); 4] = [
+    let places: [(&str, Put); 4] = [
         ("the bare header", |request, token| request.header("x-a", token)),
         ("the authorization header", |request, token| request.bearer(token)),
         ("the parameter", |request, token| Request { path: format!("/?t={token}"), ..request }),

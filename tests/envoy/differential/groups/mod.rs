@@ -8,7 +8,7 @@ mod fetching;
 mod keys;
 mod locations;
 mod matching;
-mod requirements;
+pub mod requirements;
 mod tokens;
 
 use super::case::Group;
