@@ -5,85 +5,119 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_compact::alg::{Ed25519, Es256, Hs256, Hs256Key, Rsa};
+use jwt_compact::alg::{Ed25519, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key, Rsa};
 use jwt_compact::{Algorithm, AlgorithmSignature};
+use p256::ecdsa::signature::{RandomizedSigner as _, SignatureEncoding as _, Signer};
 use rsa::RsaPrivateKey;
 use rsa::rand_core::{OsRng, RngCore};
 use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 /// A private key with its `kid`, able to sign tokens and to show its public half as a JWK.
+#[derive(Clone)]
 pub struct SigningKey {
     /// The `kid` that the JWK carries and that signed tokens name.
     pub kid: String,
+    algorithm: &'static str,
     material: Material,
 }
 
+#[derive(Clone)]
 enum Material {
-    Rs256(Box<RsaPrivateKey>),
-    Es256(p256::ecdsa::SigningKey),
-    EdDsa(ed25519_dalek::SigningKey),
-    Hs256(Vec<u8>),
+    Rsa(Box<RsaPrivateKey>),
+    P256(p256::ecdsa::SigningKey),
+    P384(p384::ecdsa::SigningKey),
+    P521(p521::ecdsa::SigningKey),
+    Ed25519(ed25519_dalek::SigningKey),
+    Secret(Vec<u8>),
 }
 
 impl SigningKey {
+    /// Every algorithm that [`generate`](Self::generate) knows.
+    pub const ALGORITHMS: [&'static str; 13] = [
+        "EdDSA", "ES256", "ES384", "ES512", "HS256", "HS384", "HS512", "PS256", "PS384", "PS512", "RS256",
+        "RS384", "RS512",
+    ];
+
+    /// A fresh key for an algorithm: 2048 bits for RSA, a secret as long as the hash for `HS*`.
+    pub fn generate(algorithm: &'static str, kid: &str) -> Self {
+        let material = match algorithm {
+            "EdDSA" => Material::Ed25519(ed25519_dalek::SigningKey::from_bytes(&random())),
+            "ES256" => Material::P256(p256::ecdsa::SigningKey::random(&mut OsRng)),
+            "ES384" => Material::P384(p384::ecdsa::SigningKey::random(&mut OsRng)),
+            "ES512" => Material::P521(p521::ecdsa::SigningKey::random(&mut OsRng)),
+            "HS256" => Material::Secret(random::<32>().to_vec()),
+            "HS384" => Material::Secret(random::<48>().to_vec()),
+            "HS512" => Material::Secret(random::<64>().to_vec()),
+            _ => {
+                let key = RsaPrivateKey::new(&mut OsRng, 2048).expect("2048 is a valid RSA size");
+                Material::Rsa(Box::new(key))
+            }
+        };
+        Self { kid: kid.to_owned(), algorithm, material }
+    }
+
     /// A fresh 2048 bit RSA key for `RS256`.
     pub fn rs256(kid: &str) -> Self {
-        let key = RsaPrivateKey::new(&mut OsRng, 2048).expect("2048 is a valid RSA size");
-        Self::new(kid, Material::Rs256(Box::new(key)))
+        Self::generate("RS256", kid)
     }
 
     /// A fresh P-256 key for `ES256`.
     pub fn es256(kid: &str) -> Self {
-        Self::new(kid, Material::Es256(p256::ecdsa::SigningKey::random(&mut OsRng)))
+        Self::generate("ES256", kid)
     }
 
     /// A fresh Ed25519 key for `EdDSA`.
     pub fn eddsa(kid: &str) -> Self {
-        let mut seed = [0_u8; 32];
-        OsRng.fill_bytes(&mut seed);
-        Self::new(kid, Material::EdDsa(ed25519_dalek::SigningKey::from_bytes(&seed)))
+        Self::generate("EdDSA", kid)
     }
 
     /// An `HS256` key over the given secret.
     pub fn hs256(kid: &str, secret: &[u8]) -> Self {
-        Self::new(kid, Material::Hs256(secret.to_vec()))
+        Self::hmac("HS256", kid, secret)
     }
 
-    fn new(kid: &str, material: Material) -> Self {
-        Self { kid: kid.to_owned(), material }
+    /// A key for an algorithm of the `HS*` family over the given secret, of any length.
+    pub fn hmac(algorithm: &'static str, kid: &str, secret: &[u8]) -> Self {
+        Self { kid: kid.to_owned(), algorithm, material: Material::Secret(secret.to_vec()) }
+    }
+
+    /// The same key for another algorithm of its family.
+    #[must_use]
+    pub fn with_algorithm(mut self, algorithm: &'static str) -> Self {
+        self.algorithm = algorithm;
+        self
     }
 
     /// The JWS algorithm that this key signs with.
     pub fn algorithm(&self) -> &'static str {
-        match self.material {
-            Material::Rs256(_) => "RS256",
-            Material::Es256(_) => "ES256",
-            Material::EdDsa(_) => "EdDSA",
-            Material::Hs256(_) => "HS256",
-        }
+        self.algorithm
     }
 
-    /// The public JWK (RFC 7517), or the secret itself for `HS256`.
+    /// The public JWK (RFC 7517), or the secret itself for `HS*`.
     pub fn jwk(&self) -> Value {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        // A point is written as a tag and two coordinates of equal length (SEC 1 section 2.3.3).
+        let ec = |curve: &str, point: &[u8]| {
+            let (x, y) = point[1..].split_at(point.len() / 2);
+            json!({ "kty": "EC", "crv": curve, "x": encode(x), "y": encode(y) })
+        };
         let mut jwk = match &self.material {
-            Material::Rs256(key) => {
+            Material::Rsa(key) => {
                 json!({ "kty": "RSA", "n": encode(&key.n().to_bytes_be()), "e": encode(&key.e().to_bytes_be()) })
             }
-            Material::Es256(key) => {
-                let point = key.verifying_key().to_encoded_point(false);
-                let x = point.x().expect("a public key is not the point at infinity");
-                let y = point.y().expect("an uncompressed point has both coordinates");
-                json!({ "kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y) })
+            Material::P256(key) => ec("P-256", key.verifying_key().to_encoded_point(false).as_bytes()),
+            Material::P384(key) => ec("P-384", key.verifying_key().to_encoded_point(false).as_bytes()),
+            Material::P521(key) => {
+                ec("P-521", p521::ecdsa::VerifyingKey::from(key).to_encoded_point(false).as_bytes())
             }
-            Material::EdDsa(key) => {
+            Material::Ed25519(key) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(key.verifying_key().as_bytes()) })
             }
-            Material::Hs256(secret) => json!({ "kty": "oct", "k": encode(secret) }),
+            Material::Secret(secret) => json!({ "kty": "oct", "k": encode(secret) }),
         };
         jwk["kid"] = json!(self.kid);
-        jwk["alg"] = json!(self.algorithm());
+        jwk["alg"] = json!(self.algorithm);
         jwk["use"] = json!("sig");
         jwk
     }
@@ -109,15 +143,32 @@ impl SigningKey {
     /// A compact JWS over exactly these header and payload bytes, JSON or not.
     pub fn sign_raw(&self, header: &[u8], payload: &[u8]) -> String {
         let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        let message = input.as_bytes();
-        let signature = match &self.material {
-            Material::Rs256(key) => Rsa::rs256().sign(key, message).as_bytes().into_owned(),
-            Material::Es256(key) => Es256.sign(key, message).as_bytes().into_owned(),
-            Material::EdDsa(key) => Ed25519.sign(key, message).as_bytes().into_owned(),
-            Material::Hs256(secret) => Hs256.sign(&Hs256Key::new(secret), message).as_bytes().into_owned(),
-        };
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(self.signature(input.as_bytes())))
     }
+
+    fn signature(&self, message: &[u8]) -> Vec<u8> {
+        fn by<A: Algorithm>(scheme: &A, key: &A::SigningKey, message: &[u8]) -> Vec<u8> {
+            scheme.sign(key, message).as_bytes().into_owned()
+        }
+        match &self.material {
+            Material::Rsa(key) => by(&Rsa::with_name(self.algorithm), key, message),
+            Material::P256(key) => Signer::<p256::ecdsa::Signature>::sign(key, message).to_vec(),
+            Material::P384(key) => Signer::<p384::ecdsa::Signature>::sign(key, message).to_vec(),
+            Material::P521(key) => key.sign_with_rng(&mut OsRng, message).to_vec(),
+            Material::Ed25519(key) => by(&Ed25519, key, message),
+            Material::Secret(secret) => match self.algorithm {
+                "HS384" => by(&Hs384, &Hs384Key::new(secret), message),
+                "HS512" => by(&Hs512, &Hs512Key::new(secret), message),
+                _ => by(&Hs256, &Hs256Key::new(secret), message),
+            },
+        }
+    }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    OsRng.fill_bytes(&mut bytes);
+    bytes
 }
 
 /// A JWKS document (RFC 7517 section 5) with the public halves of `keys`.

@@ -1,20 +1,25 @@
-//! Identity + requirement -> grant, or why not.
+//! Identities + requirement -> grant, or why not.
 //!
-//! Takes what verification found, gives the [`Grant`] that the rewrite stage asks for and that can be made nowhere
-//! else. "Optional" means anonymous here, never "authenticated": where a requirement lets a request pass without a
-//! verified token, the grant carries no identity.
+//! Takes a requirement and the evidence for it, gives the [`Grant`] that the rewrite stage asks for and that can be made
+//! nowhere else. "Optional" means anonymous here, never "authenticated": where a requirement lets a request pass without
+//! a verified token, the grant carries no identity for it. Deliberately knows neither keys nor tokens: what was verified
+//! is asked of [`Evidence`].
 
-use crate::config::{Provider, Requirement};
+use crate::config::{Audiences, HeaderName, Leniency, Provider, ProviderId, Requirement};
 use crate::credential::Place;
 use crate::rejection::Rejection;
-use crate::verify::VerifiedIdentity;
+use crate::verify::{VerifiedIdentity, VerifyError};
 
 /// The permission to go on to the upstream, and as whom.
-#[derive(Debug)]
-pub struct Grant<'t>(Option<Authenticated<'t>>);
+#[derive(Debug, Default)]
+pub struct Grant<'t> {
+    identities: Vec<Authenticated<'t>>,
+    /// Headers that tell of tokens which were there and not verified.
+    status_headers: Vec<&'t HeaderName>,
+}
 
 /// A verified token in its request.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Authenticated<'t> {
     /// Whose it is.
     pub identity: VerifiedIdentity<'t>,
@@ -24,27 +29,138 @@ pub struct Authenticated<'t> {
     pub place: &'t Place,
 }
 
-/// Judges what verification found by what the rule asks for.
+/// Why a request is not forwarded now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stop {
+    /// It is refused.
+    Reject(Rejection),
+    /// It waits until the keys of this provider have settled.
+    Await(ProviderId),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Reject(rejection)
+    }
+}
+
+/// Verifies what a request presents, as far as a requirement asks for it.
+pub trait Evidence<'t> {
+    /// The identities of all that is presented to one provider; at least one.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing, or something that is not good.
+    fn of_provider(
+        &mut self,
+        id: ProviderId,
+        audiences: Option<&Audiences>,
+    ) -> Result<Vec<Authenticated<'t>>, Stop>;
+
+    /// What comes of each thing that is presented to any provider.
+    ///
+    /// # Errors
+    ///
+    /// When it has to wait for keys.
+    fn of_all_providers(&mut self) -> Result<Vec<Result<Authenticated<'t>, Rejection>>, Stop>;
+}
+
+/// Judges the evidence by what is required.
 ///
 /// # Errors
 ///
-/// The rejection that verification ended with, where the requirement does not forgive it.
-pub fn authorize(
-    requirement: Requirement,
-    verification: Result<Authenticated<'_>, Rejection>,
-) -> Result<Grant<'_>, Rejection> {
-    match (requirement, verification) {
-        (Requirement::None, _) => Ok(Grant(None)),
-        (_, Ok(authenticated)) => Ok(Grant(Some(authenticated))),
-        (Requirement::AllowMissing, Err(Rejection::MissingCredential))
-        | (Requirement::AllowMissingOrFailed, Err(_)) => Ok(Grant(None)),
-        (_, Err(rejection)) => Err(rejection),
+/// The rejection that the requirement does not forgive, or what must be waited for.
+pub fn authorize<'t>(
+    requirement: &'t Requirement,
+    evidence: &mut impl Evidence<'t>,
+) -> Result<Grant<'t>, Stop> {
+    match requirement {
+        Requirement::None => Ok(Grant::default()),
+        Requirement::Provider { id, audiences } => {
+            let identities = evidence.of_provider(*id, audiences.as_ref())?;
+            Ok(Grant { identities, ..Grant::default() })
+        }
+        Requirement::AllowMissing => {
+            let identities = evidence.of_all_providers()?.into_iter().collect::<Result<_, _>>()?;
+            Ok(Grant { identities, ..Grant::default() })
+        }
+        Requirement::AllowMissingOrFailed => {
+            let identities = evidence.of_all_providers()?.into_iter().flatten().collect();
+            Ok(Grant { identities, ..Grant::default() })
+        }
+        Requirement::ExtractOnly { status_header } => {
+            let found = evidence.of_all_providers()?;
+            let is_unverified = found.iter().any(Result::is_err);
+            let status_headers = is_unverified.then_some(status_header).into_iter().collect();
+            Ok(Grant { identities: found.into_iter().flatten().collect(), status_headers })
+        }
+        Requirement::All(all) => {
+            let mut grant = Grant::default();
+            for requirement in all {
+                grant.join(authorize(requirement, evidence)?);
+            }
+            Ok(grant)
+        }
+        Requirement::Any { of, leniency } => any(of, *leniency, evidence),
+    }
+}
+
+/// The first alternative that is met counts. When none is, the refusal is the one that says most.
+fn any<'t>(
+    of: &'t [Requirement],
+    leniency: Leniency,
+    evidence: &mut impl Evidence<'t>,
+) -> Result<Grant<'t>, Stop> {
+    let mut worst = Rejection::MissingCredential;
+    for requirement in of {
+        match authorize(requirement, evidence) {
+            // Of two that say the same, the later one, as in `jwt_authn` (envoy `verifier.cc`).
+            Err(Stop::Reject(rejection)) if weight(&rejection) >= weight(&worst) => worst = rejection,
+            Err(Stop::Reject(_)) => {}
+            Ok(grant) => return Ok(grant),
+            Err(stop @ Stop::Await(_)) => return Err(stop),
+        }
+    }
+    match (leniency, &worst) {
+        (Leniency::MissingOrFailed, _) | (Leniency::Missing, Rejection::MissingCredential) => {
+            Ok(Grant::default())
+        }
+        _ => Err(worst.into()),
+    }
+}
+
+/// How much a refusal says about a request to which several apply. That keys are missing says most: the token may be
+/// good, so nothing else may be said.
+const fn weight(rejection: &Rejection) -> u8 {
+    match rejection {
+        Rejection::MissingCredential => 0,
+        Rejection::InvalidToken(VerifyError::UnknownIssuer) => 1,
+        Rejection::KeysUnavailable { .. } => 3,
+        _ => 2,
     }
 }
 
 impl<'t> Grant<'t> {
-    /// Who was verified; `None` for an anonymous request.
-    pub const fn authenticated(&self) -> Option<&Authenticated<'t>> {
-        self.0.as_ref()
+    /// Who was verified; nobody for an anonymous request.
+    pub fn identities(&self) -> impl Iterator<Item = &Authenticated<'t>> {
+        self.identities.iter()
+    }
+
+    /// The headers that tell of tokens which were there and not verified.
+    pub fn status_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.status_headers.iter().copied()
+    }
+
+    /// Adds what another requirement grants. A token that meets both counts once.
+    fn join(&mut self, other: Self) {
+        for added in other.identities {
+            let is_known = self.identities.iter().any(|known| {
+                std::ptr::eq(known.provider, added.provider) && std::ptr::eq(known.place, added.place)
+            });
+            if !is_known {
+                self.identities.push(added);
+            }
+        }
+        self.status_headers.extend(other.status_headers);
     }
 }

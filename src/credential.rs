@@ -1,10 +1,11 @@
-//! Where credentials travel, and which one counts.
+//! Where credentials travel, and what was found there.
 //!
-//! Takes the request head and the providers that may be meant, gives the one credential it carries. More than one is
-//! refused (RFC 6750 section 2), never "any that verifies". The scheme is matched without case and anchored, and
-//! nothing may stand behind the token. Deliberately does not look inside the token.
+//! Takes the request head and the providers that may be meant, gives the credentials for each of them. More than one for
+//! a provider is refused (RFC 6750 section 2) or has to be good as a whole, as the configuration says; never is it "any
+//! that verifies". The scheme is matched without case and anchored, and nothing may stand behind the token. Deliberately
+//! does not look inside the token.
 
-use crate::config::{HeaderName, Location, Provider, ProviderId, fold, is_token_char};
+use crate::config::{HeaderName, Location, Provider, ProviderId, SeveralCredentials, fold, is_token_char};
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, percent_decode, trim_ows};
 
@@ -17,6 +18,21 @@ pub struct Credential {
     pub place: Place,
     /// The providers that take credentials from there, in configuration order.
     pub providers: Vec<ProviderId>,
+}
+
+/// All that a request presents to some providers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Credentials {
+    found: Vec<Credential>,
+    /// For whom there is something that is no credential, and what it is.
+    faults: Vec<(ProviderId, Fault)>,
+}
+
+/// What is wrong with what was found at a place.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Fault {
+    Malformed,
+    Several,
 }
 
 /// A place in a request.
@@ -39,47 +55,72 @@ enum Presented {
     Several,
 }
 
-/// The credential of `head` for one of `providers`.
-///
-/// # Errors
-///
-/// [`Rejection::MultipleCredentials`], [`Rejection::MalformedCredential`].
-pub fn find<'p>(
-    head: &RequestHead,
-    providers: impl IntoIterator<Item = (ProviderId, &'p Provider)>,
-) -> Result<Option<Credential>, Rejection> {
-    let mut found: Vec<Credential> = Vec::new();
-    let mut is_malformed = false;
-    for (id, provider) in providers {
-        let mut seen: Vec<Place> = Vec::new();
-        for location in &provider.locations {
-            let place = location.place();
-            if seen.contains(&place) {
-                continue;
-            }
-            let token = match look(head, location) {
-                Presented::Nothing => continue,
-                Presented::Several => return Err(Rejection::MultipleCredentials),
-                Presented::Malformed => {
-                    is_malformed = true;
+impl Credentials {
+    /// What `head` presents to `providers`.
+    pub fn of<'p>(
+        head: &RequestHead,
+        providers: impl IntoIterator<Item = (ProviderId, &'p Provider)>,
+        several: SeveralCredentials,
+    ) -> Self {
+        let mut credentials = Self::default();
+        for (id, provider) in providers {
+            let mut seen: Vec<Place> = Vec::new();
+            for location in &provider.locations {
+                let place = location.place();
+                if seen.contains(&place) {
                     continue;
                 }
-                Presented::Token(token) => token,
-            };
-            seen.push(place.clone());
-            match found.iter_mut().find(|known| known.place == place && known.token == token) {
-                Some(known) => known.providers.push(id),
-                None => found.push(Credential { token, place, providers: vec![id] }),
+                let presented = look(head, location, several);
+                if presented.iter().any(|item| matches!(item, Presented::Token(_))) {
+                    seen.push(place.clone());
+                }
+                for item in presented {
+                    match item {
+                        Presented::Nothing => {}
+                        Presented::Malformed => credentials.faults.push((id, Fault::Malformed)),
+                        Presented::Several => credentials.faults.push((id, Fault::Several)),
+                        Presented::Token(token) => credentials.add(token, &place, id),
+                    }
+                }
             }
         }
+        credentials
     }
-    if found.len() > 1 {
-        return Err(Rejection::MultipleCredentials);
+
+    fn add(&mut self, token: String, place: &Place, id: ProviderId) {
+        let mut known = self.found.iter_mut();
+        match known.find(|known| known.place == *place && known.token == token) {
+            Some(known) if known.providers.contains(&id) => {}
+            Some(known) => known.providers.push(id),
+            None => self.found.push(Credential { token, place: place.clone(), providers: vec![id] }),
+        }
     }
-    if is_malformed {
-        return Err(Rejection::MalformedCredential);
+
+    /// All credentials, for whichever provider.
+    pub fn iter(&self) -> impl Iterator<Item = &Credential> {
+        self.found.iter()
     }
-    Ok(found.pop())
+
+    /// Whether there is anything at all, well-formed or not.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.faults.is_empty()
+    }
+
+    /// Refuses what this provider must not be asked about.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::MultipleCredentials`], [`Rejection::MalformedCredential`].
+    pub fn check(&self, id: ProviderId, several: SeveralCredentials) -> Result<(), Rejection> {
+        let fault = self.faults.iter().filter(|(for_id, _)| *for_id == id).map(|(_, fault)| *fault).max();
+        let count = self.found.iter().filter(|credential| credential.providers.contains(&id)).count();
+        match fault {
+            Some(Fault::Several) => Err(Rejection::MultipleCredentials),
+            _ if count > 1 && several == SeveralCredentials::Refuse => Err(Rejection::MultipleCredentials),
+            Some(Fault::Malformed) => Err(Rejection::MalformedCredential),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Location {
@@ -92,12 +133,16 @@ impl Location {
     }
 }
 
-fn look(head: &RequestHead, location: &Location) -> Presented {
-    match location {
+fn look(head: &RequestHead, location: &Location, several: SeveralCredentials) -> Vec<Presented> {
+    let item = match location {
         // A second spelling that a backend could take for this header holds a credential that nobody verified.
         Location::Header { name, .. } if has_other_spelling(head, name) => Presented::Several,
         Location::Header { name, value_prefix } => {
-            one_of(head.values(name.as_str()).map(|value| in_header(value, value_prefix)))
+            let lines = head.values(name.as_str()).map(|value| in_header(value, value_prefix));
+            match several {
+                SeveralCredentials::Refuse => one_of(lines),
+                SeveralCredentials::VerifyAll => return lines.collect(),
+            }
         }
         Location::Query(name) => {
             let pairs = query_pairs(head.query().unwrap_or_default());
@@ -112,7 +157,8 @@ fn look(head: &RequestHead, location: &Location) -> Presented {
             let pairs = head.values("cookie").flat_map(cookie_pairs);
             one_of(pairs.filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| token(unquote(value))))
         }
-    }
+    };
+    vec![item]
 }
 
 fn has_other_spelling(head: &RequestHead, name: &HeaderName) -> bool {
@@ -274,7 +320,7 @@ mod tests {
     }
 
     fn look_in(fields: &[(&str, &str)], location: Location) -> Presented {
-        look(&head(fields), &location)
+        look(&head(fields), &location, SeveralCredentials::Refuse).pop().unwrap()
     }
 
     #[test]

@@ -6,19 +6,19 @@
 
 use std::fmt;
 
-use crate::authorize::{Authenticated, authorize};
-use crate::config::{Config, KeySource, Provider, ProviderId, RemoteJwks, Requirement};
-use crate::credential::{self, Credential};
+use crate::authorize::{Authenticated, Evidence, Grant, Stop, authorize};
+use crate::config::{Audiences, Config, KeySource, Provider, ProviderId, RemoteJwks, Requirement};
+use crate::credential::{Credential, Credentials};
+use crate::export::{self, Property};
 use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin};
 use crate::jose::token::{CompactToken, TokenError, UnverifiedToken};
-use crate::json::Json;
 use crate::keys::{KeyKeeper, Keys};
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
 use crate::rewrite::{HeaderEdits, OwnedHeaders};
 use crate::rule;
 use crate::time::UnixTime;
-use crate::verify::{VerifyError, verify};
+use crate::verify::{VerifyError, names_issuer, verify};
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,17 @@ pub enum Decision {
     Refuse(Rejection),
     /// It waits until the keys of this provider have settled, and is decided again then.
     Await(ProviderId),
+}
+
+/// A decision and what it leaves for access logs and other filters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// What becomes of the request.
+    pub decision: Decision,
+    /// Values for its filter state.
+    pub properties: Vec<Property>,
+    /// Whether its route is to be chosen anew.
+    pub clears_route: bool,
 }
 
 /// What a key server answered.
@@ -93,24 +104,12 @@ impl KeyStore {
     }
 }
 
-/// Why a request is not forwarded now.
-enum Stop {
-    Reject(Rejection),
-    Await(ProviderId),
-}
-
-impl From<Rejection> for Stop {
-    fn from(rejection: Rejection) -> Self {
-        Self::Reject(rejection)
-    }
-}
-
 impl Engine {
     /// An engine without keys for `config`.
     pub fn new(config: Config) -> Self {
         let keeper = |keys: &KeySource| match keys {
             KeySource::Local(_) => None,
-            KeySource::Remote(remote) => Some(KeyKeeper::new(remote.cache_duration, remote.timeout)),
+            KeySource::Remote(remote) => Some(KeyKeeper::new(remote)),
         };
         Self {
             owned_headers: OwnedHeaders::of(&config),
@@ -133,45 +132,41 @@ impl Engine {
     }
 
     /// Decides about a request at the time `now`.
-    pub fn decide(&mut self, head: &RequestHead, now: UnixTime) -> Decision {
-        match self.evaluate(head, now) {
-            Ok(edits) => Decision::Forward(edits),
-            Err(Stop::Reject(rejection)) => Decision::Refuse(rejection),
-            Err(Stop::Await(provider)) => Decision::Await(provider),
-        }
-    }
-
-    fn evaluate(&mut self, head: &RequestHead, now: UnixTime) -> Result<HeaderEdits, Stop> {
+    pub fn decide(&mut self, head: &RequestHead, now: UnixTime) -> Decided {
         let Self { config, owned_headers, keys } = self;
         keys.asked = None;
-        let requirement = rule::select(config, head.target())?;
-        let credential = match requirement {
-            Requirement::None => Ok(None),
-            Requirement::Provider(id) => {
-                credential::find(head, config.providers().filter(|(other, _)| *other == id))
-            }
-            Requirement::AllowMissing | Requirement::AllowMissingOrFailed => {
-                credential::find(head, config.providers())
-            }
+        let requirement = match rule::select(config, head) {
+            Ok(requirement) => requirement,
+            Err(rejection) => return Decided::refuse(rejection),
         };
-        let compact = match &credential {
-            Ok(Some(credential)) => Some((credential, CompactToken::decode(&credential.token))),
-            _ => None,
-        };
-        let verification = match (&credential, &compact) {
-            (_, Some((credential, Ok(compact)))) => {
-                match authenticate(config, keys, credential, compact, now) {
-                    Ok(authenticated) => Ok(authenticated),
-                    Err(Stop::Reject(rejection)) => Err(rejection),
-                    Err(Stop::Await(provider)) => return Err(Stop::Await(provider)),
-                }
+        let asked = asked_providers(config, requirement);
+        let credentials = Credentials::of(head, asked, config.several_credentials);
+        let compacts: Vec<_> = credentials
+            .iter()
+            .map(|credential| (credential, CompactToken::decode(&credential.token)))
+            .collect();
+        let tokens: Vec<_> = compacts
+            .iter()
+            .map(|(credential, compact)| {
+                let token = compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse);
+                Presented { credential, token }
+            })
+            .collect();
+        let mut evidence =
+            Request { config, credentials: &credentials, tokens: &tokens, keys, now, failures: Vec::new() };
+        let granted = authorize(requirement, &mut evidence);
+        let mut properties = evidence.failures;
+        match granted {
+            Ok(grant) => {
+                properties.extend(export::of_grant(&grant));
+                let decision = Decision::Forward(HeaderEdits::for_grant(head, owned_headers, &grant));
+                Decided { decision, properties, clears_route: clears_route(&grant) }
             }
-            (_, Some((_, Err(error)))) => Err(malformed(error.clone())),
-            (Err(rejection), None) => Err(rejection.clone()),
-            (Ok(_), None) => Err(Rejection::MissingCredential),
-        };
-        let grant = authorize(requirement, verification)?;
-        Ok(HeaderEdits::for_grant(head, owned_headers, &grant))
+            Err(Stop::Reject(rejection)) => Decided { properties, ..Decided::refuse(rejection) },
+            Err(Stop::Await(provider)) => {
+                Decided { decision: Decision::Await(provider), properties: Vec::new(), clears_route: false }
+            }
+        }
     }
 
     /// The documents that must be fetched at `now`. Each is under way afterwards, until [`settle`](Self::settle).
@@ -250,47 +245,174 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
-/// The credential as a verified identity of one of the providers that it may belong to.
-fn authenticate<'t>(
-    config: &'t Config,
-    keys: &mut KeyStore,
-    credential: &'t Credential,
-    compact: &'t CompactToken<'t>,
-    now: UnixTime,
-) -> Result<Authenticated<'t>, Stop> {
-    let token = compact.parse().map_err(malformed)?;
-    let id = issuing_provider(config, credential, &token);
-    let (id, provider) = id
-        .and_then(|id| Some((id, config.provider(id)?)))
-        .ok_or(Rejection::InvalidToken(VerifyError::UnknownIssuer))?;
-    let keys = match keys.keys(id, provider, now) {
-        Keys::Ready(keys) => keys,
-        Keys::Pending => return Err(Stop::Await(id)),
-        Keys::Unavailable { retry_after } => return Err(Rejection::KeysUnavailable { retry_after }.into()),
-    };
-    let identity = verify(token, provider, keys, now).map_err(Rejection::InvalidToken)?;
-    Ok(Authenticated { identity, provider, place: &credential.place })
-}
-
-const fn malformed(error: TokenError) -> Rejection {
-    Rejection::InvalidToken(VerifyError::Form(error))
-}
-
-/// Which provider a token is held against: the only one in question, else the first whose issuer it names, else the
-/// first that takes any issuer. The token's `iss` is unverified here and decides nothing but whose keys must agree.
-fn issuing_provider(
-    config: &Config,
-    credential: &Credential,
-    token: &UnverifiedToken<'_>,
-) -> Option<ProviderId> {
-    if let [only] = credential.providers.as_slice() {
-        return Some(*only);
+impl Decided {
+    /// A refusal that leaves nothing.
+    pub const fn refuse(rejection: Rejection) -> Self {
+        Self { decision: Decision::Refuse(rejection), properties: Vec::new(), clears_route: false }
     }
-    let claimed = token.payload.get("iss").and_then(Json::as_str);
-    let first_with = |issuer: Option<&str>| {
-        let mut candidates = credential.providers.iter().copied();
-        candidates
-            .find(|id| config.provider(*id).is_some_and(|provider| provider.issuer.as_deref() == issuer))
-    };
-    claimed.and_then(|claimed| first_with(Some(claimed))).or_else(|| first_with(None))
+}
+
+/// The providers whose credentials a requirement may ask for, each once, in configuration order.
+fn asked_providers<'c>(
+    config: &'c Config,
+    requirement: &Requirement,
+) -> impl Iterator<Item = (ProviderId, &'c Provider)> {
+    let mut asked = vec![false; config.providers.len()];
+    ask(requirement, &mut asked);
+    config.providers().filter(move |(id, _)| asked.get(id.0).copied().unwrap_or_default())
+}
+
+fn ask(requirement: &Requirement, asked: &mut [bool]) {
+    match requirement {
+        Requirement::None => {}
+        Requirement::Provider { id, .. } => {
+            if let Some(asked) = asked.get_mut(id.0) {
+                *asked = true;
+            }
+        }
+        Requirement::Any { of, .. } | Requirement::All(of) => {
+            of.iter().for_each(|requirement| ask(requirement, asked));
+        }
+        Requirement::AllowMissing | Requirement::AllowMissingOrFailed | Requirement::ExtractOnly { .. } => {
+            asked.fill(true);
+        }
+    }
+}
+
+/// As in `jwt_authn`: only where the configuration asks for it and there is something new to choose by.
+fn clears_route(grant: &Grant<'_>) -> bool {
+    grant.identities().any(|Authenticated { provider, .. }| {
+        provider.clear_route_cache
+            && (!provider.claim_to_headers.is_empty() || provider.exports.payload.is_some())
+    })
+}
+
+/// A credential and what it was read as.
+struct Presented<'t> {
+    credential: &'t Credential,
+    token: Result<UnverifiedToken<'t>, TokenError>,
+}
+
+/// What a request presents, and what it takes to verify it.
+struct Request<'t, 'k> {
+    config: &'t Config,
+    credentials: &'t Credentials,
+    tokens: &'t [Presented<'t>],
+    keys: &'k mut KeyStore,
+    now: UnixTime,
+    failures: Vec<Property>,
+}
+
+impl<'t> Evidence<'t> for Request<'t, '_> {
+    fn of_provider(
+        &mut self,
+        id: ProviderId,
+        audiences: Option<&Audiences>,
+    ) -> Result<Vec<Authenticated<'t>>, Stop> {
+        let identities = self.try_provider(id, audiences);
+        if let Err(Stop::Reject(rejection)) = &identities {
+            self.note_failure(Some(id), rejection);
+        }
+        identities
+    }
+
+    fn of_all_providers(&mut self) -> Result<Vec<Result<Authenticated<'t>, Rejection>>, Stop> {
+        let several = self.config.several_credentials;
+        let checks = self.config.providers().map(|(id, _)| self.credentials.check(id, several));
+        // With something in it that must not be looked at, nothing of the request counts.
+        let faults: Vec<_> = checks.filter_map(Result::err).map(Err).collect();
+        if !faults.is_empty() {
+            return Ok(faults);
+        }
+        let mut found = Vec::new();
+        for presented in self.tokens {
+            let id = self.issuing_provider(presented);
+            let outcome = match id {
+                Ok(id) => self.verify(id, None, presented),
+                Err(ref rejection) => Err(rejection.clone().into()),
+            };
+            match outcome {
+                Ok(authenticated) => found.push(Ok(authenticated)),
+                Err(Stop::Reject(rejection)) => {
+                    self.note_failure(id.ok(), &rejection);
+                    found.push(Err(rejection));
+                }
+                Err(stop @ Stop::Await(_)) => return Err(stop),
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<'t> Request<'t, '_> {
+    /// Every credential at the provider's places, the last one first, as `jwt_authn` does it.
+    fn try_provider(
+        &mut self,
+        id: ProviderId,
+        audiences: Option<&Audiences>,
+    ) -> Result<Vec<Authenticated<'t>>, Stop> {
+        self.credentials.check(id, self.config.several_credentials)?;
+        let mut found = Vec::new();
+        for presented in self.tokens.iter().rev() {
+            if presented.credential.providers.contains(&id) {
+                found.push(self.verify(id, audiences, presented)?);
+            }
+        }
+        found.reverse();
+        if found.is_empty() { Err(Rejection::MissingCredential.into()) } else { Ok(found) }
+    }
+
+    fn verify(
+        &mut self,
+        id: ProviderId,
+        audiences: Option<&Audiences>,
+        presented: &'t Presented<'t>,
+    ) -> Result<Authenticated<'t>, Stop> {
+        let token = presented.token.as_ref().map_err(malformed)?;
+        let provider = self.config.provider(id).ok_or_else(unknown_issuer)?;
+        // Before the keys: a token from somebody else must not cause a fetch.
+        if !names_issuer(token, provider) {
+            return Err(unknown_issuer().into());
+        }
+        let keys = match self.keys.keys(id, provider, self.now) {
+            Keys::Ready(keys) => keys,
+            Keys::Pending => return Err(Stop::Await(id)),
+            Keys::Unavailable { retry_after } => {
+                return Err(Rejection::KeysUnavailable { retry_after }.into());
+            }
+        };
+        let audiences = audiences.unwrap_or(&provider.audiences);
+        let identity = verify(token, provider, audiences, keys, self.now).map_err(Rejection::InvalidToken)?;
+        Ok(Authenticated { identity, provider, place: &presented.credential.place })
+    }
+
+    /// Which provider a token is held against where any will do: the first whose issuer it names, else the first that
+    /// takes any issuer.
+    fn issuing_provider(&self, presented: &Presented<'_>) -> Result<ProviderId, Rejection> {
+        let token = presented.token.as_ref().map_err(malformed)?;
+        let named = presented.credential.providers.iter().copied().filter_map(|id| {
+            let provider = self.config.provider(id)?;
+            names_issuer(token, provider).then_some((provider.issuer.is_none(), id))
+        });
+        named.min().map(|(_, id)| id).ok_or_else(unknown_issuer)
+    }
+
+    /// Leaves the status of a token that was not good. Of a token that is nobody's, only where there is no question
+    /// whose it would be.
+    fn note_failure(&mut self, id: Option<ProviderId>, rejection: &Rejection) {
+        let provider = match (id, self.config.providers.as_slice()) {
+            (Some(id), _) => self.config.provider(id),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        self.failures.extend(provider.and_then(|provider| export::of_failure(provider, rejection)));
+    }
+}
+
+fn malformed(error: &TokenError) -> Rejection {
+    Rejection::InvalidToken(VerifyError::Form(error.clone()))
+}
+
+const fn unknown_issuer() -> Rejection {
+    Rejection::InvalidToken(VerifyError::UnknownIssuer)
 }

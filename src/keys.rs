@@ -7,14 +7,13 @@
 
 use std::time::Duration;
 
+use crate::config::RemoteJwks;
 use crate::jose::jwk::JwkSet;
 use crate::time::UnixTime;
 
 /// How long keys outlive their `cache_duration` while every attempt to refresh them fails.
 pub const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 const SHORTEST_CACHE_DURATION: Duration = Duration::from_secs(1);
-/// The pause after the first failed fetch; doubled after each further one.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 /// The longest pause between failed fetches.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(64);
 /// How much longer than its timeout a fetch is waited for, should the host lose it.
@@ -39,6 +38,10 @@ pub enum Keys<'k> {
 pub struct KeyKeeper {
     cache_duration: Duration,
     timeout: Duration,
+    /// The pause after the first failed fetch; doubled after each further one.
+    first_back_off: Duration,
+    /// How many failures in a row requests wait through.
+    retries: u32,
     held: Option<Held>,
     in_flight: Option<Flight>,
     failures: u32,
@@ -64,17 +67,19 @@ struct Held {
 }
 
 impl KeyKeeper {
-    /// A keeper without keys, for a document that is current for `cache_duration` (at least a second, whatever is
-    /// asked for: a key server is not called for every request) and takes at most `timeout` to fetch.
-    pub fn new(cache_duration: Duration, timeout: Duration) -> Self {
+    /// A keeper without keys. They are current for `cache_duration`, at least a second, whatever is asked for: a key
+    /// server is not called for every request.
+    pub fn new(remote: &RemoteJwks) -> Self {
         Self {
-            cache_duration: cache_duration.max(SHORTEST_CACHE_DURATION),
-            timeout,
+            cache_duration: remote.cache_duration.max(SHORTEST_CACHE_DURATION),
+            timeout: remote.timeout,
+            first_back_off: remote.first_back_off,
+            retries: remote.retries,
             held: None,
             in_flight: None,
             failures: 0,
             not_before: None,
-            is_wanted: false,
+            is_wanted: remote.is_prefetched,
         }
     }
 
@@ -89,7 +94,9 @@ impl KeyKeeper {
         }
         self.is_wanted = true;
         match self.not_before {
-            Some(not_before) if self.in_flight.is_none() && now < not_before => {
+            Some(not_before)
+                if self.in_flight.is_none() && now < not_before && self.failures > self.retries =>
+            {
                 Keys::Unavailable { retry_after: now.until(not_before) }
             }
             _ => Keys::Pending,
@@ -140,7 +147,8 @@ impl KeyKeeper {
         if self.in_flight.is_none() {
             return;
         }
-        let back_off = FIRST_BACK_OFF.saturating_mul(1 << self.failures.min(16)).min(LONGEST_BACK_OFF);
+        let back_off =
+            self.first_back_off.saturating_mul(1 << self.failures.min(16)).min(self.longest_back_off());
         self.in_flight = None;
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now.after(back_off));
@@ -155,6 +163,10 @@ impl KeyKeeper {
             Some(_) => None,
             None => due.map(|due| self.not_before.map_or(due, |not_before| due.max(not_before))),
         }
+    }
+
+    fn longest_back_off(&self) -> Duration {
+        LONGEST_BACK_OFF.max(self.first_back_off)
     }
 
     const fn lost_at(&self, began: UnixTime) -> UnixTime {
@@ -172,7 +184,8 @@ impl KeyKeeper {
             held.refresh_at = held.refresh_at.min(now.after(self.cache_duration));
             held.fresh_until = held.fresh_until.min(now.after(self.cache_duration));
         }
-        self.not_before = self.not_before.map(|not_before| not_before.min(now.after(LONGEST_BACK_OFF)));
+        let longest = self.longest_back_off();
+        self.not_before = self.not_before.map(|not_before| not_before.min(now.after(longest)));
         if self.in_flight.is_some_and(|flight| flight.until <= now) {
             self.failed(now);
         }

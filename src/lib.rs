@@ -32,6 +32,7 @@ pub mod verify;
 
 pub mod authorize;
 
+pub mod export;
 pub mod rewrite;
 
 pub mod rejection;

@@ -1,6 +1,6 @@
 //! The head of a request as the host handed it over.
 //!
-//! Takes header pairs as bytes, gives look-ups over them. First stage of the flow. Header values are bytes because
+//! Takes header pairs as bytes and what the host knows about their stream, gives look-ups. First stage of the flow. Header values are bytes because
 //! proxies pass bytes that are no text; names are compared without case because not every host folds them.
 //! Deliberately has no opinion on what a header means.
 
@@ -11,17 +11,63 @@ pub type HeaderField = (Vec<u8>, Vec<u8>);
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RequestHead {
     fields: Vec<HeaderField>,
+    attributes: Attributes,
+}
+
+/// What the host says of a request that is not in its header.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Attributes {
+    /// What the metadata of its route says.
+    pub route: RoutePolicy,
+    /// The value in its filter state that rules are chosen by.
+    pub filter_state: Option<Vec<u8>>,
+}
+
+/// What a route asks for in place of the rules (`PerRouteConfig` of `jwt_authn`).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum RoutePolicy {
+    /// Nothing: the rules decide.
+    #[default]
+    Rules,
+    /// Requests pass without an identity.
+    Disabled,
+    /// The requirement of this name.
+    Requirement(String),
 }
 
 impl RequestHead {
     /// The head made of these fields.
-    pub const fn new(fields: Vec<HeaderField>) -> Self {
-        Self { fields }
+    pub fn new(fields: Vec<HeaderField>) -> Self {
+        Self { fields, attributes: Attributes::default() }
+    }
+
+    /// The same head with what the host says of it.
+    #[must_use]
+    pub fn with_attributes(self, attributes: Attributes) -> Self {
+        Self { attributes, ..self }
+    }
+
+    /// What the host says of the request.
+    pub const fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The first value of the field `name`; empty when there is none.
+    pub fn value(&self, name: &str) -> &[u8] {
+        self.values(name).next().unwrap_or_default()
+    }
+
+    /// Whether a browser asks with this request if it may send another one (a CORS preflight: `OPTIONS` with `origin`
+    /// and `access-control-request-method`).
+    pub fn is_cors_preflight(&self) -> bool {
+        self.value(":method") == b"OPTIONS"
+            && !self.value("origin").is_empty()
+            && !self.value("access-control-request-method").is_empty()
     }
 
     /// The request target as it was sent, query included; empty when there is none (`CONNECT`).
     pub fn target(&self) -> &[u8] {
-        self.values(":path").next().unwrap_or_default()
+        self.value(":path")
     }
 
     /// The query of the target, without its question mark.

@@ -7,12 +7,15 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::authorize::{Authenticated, Grant};
-use crate::config::{Config, HeaderName, Provider, fold};
+use crate::config::{ClaimEncoding, ClaimToHeader, Config, HeaderName, Provider, Requirement, fold};
 use crate::credential::{Place, cookie_pairs, is_named, query_pairs};
-use crate::json::{Json, Object};
+use crate::jose::base64url;
+use crate::json::{Json, Number, Object};
 use crate::request::{RequestHead, split_target, trim_ows};
-use crate::verify::VerifiedIdentity;
 
 /// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were
 /// missing: half a value could be somebody else's.
@@ -44,9 +47,11 @@ pub enum HeaderEdit {
 pub struct OwnedHeaders(BTreeSet<Vec<u8>>);
 
 impl OwnedHeaders {
-    /// Those of every provider, whichever a request is for.
+    /// Those of every provider and requirement, whichever a request is for.
     pub fn of(config: &Config) -> Self {
-        Self(config.providers.iter().flat_map(Provider::output_headers).map(HeaderName::folded).collect())
+        let outputs = config.providers.iter().flat_map(Provider::output_headers);
+        let statuses = config.requirements().flat_map(Requirement::status_headers);
+        Self(outputs.chain(statuses).map(HeaderName::folded).collect())
     }
 
     /// The names among `names` that a client must not send, each spelling once.
@@ -64,12 +69,10 @@ impl HeaderEdits {
         let forged = owned.forged(head.names());
         let mut edits = Self(forged.into_iter().map(HeaderEdit::remove).collect());
         edits.0.extend(without_nominations(head, owned));
-        if let Some(Authenticated { identity, provider, place }) = grant.authenticated() {
-            if !provider.forward {
-                edits.0.extend(without_credential(head, place));
-            }
-            edits.0.extend(identity_headers(identity, provider));
-        }
+        let spent = grant.identities().filter(|authenticated| !authenticated.provider.forward);
+        edits.0.extend(without_credentials(head, &spent.map(|spent| spent.place).collect::<Vec<_>>()));
+        edits.0.extend(identity_headers(grant));
+        edits.0.extend(grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false")));
         edits
     }
 
@@ -89,64 +92,83 @@ impl HeaderEdit {
     }
 }
 
-/// Takes the credential out of the request and leaves the rest of the place it was in byte for byte.
-fn without_credential(head: &RequestHead, place: &Place) -> Option<HeaderEdit> {
-    match place {
+/// Takes credentials out of the request and leaves the rest of the places they were in byte for byte.
+fn without_credentials(head: &RequestHead, places: &[&Place]) -> Vec<HeaderEdit> {
+    let header = |place: &&Place| match place {
         Place::Header(name) => Some(HeaderEdit::remove(name.as_str().as_bytes())),
-        Place::Query(parameter) => {
-            let (path, query) = split_target(head.target());
-            let query = query?;
-            let kept: Vec<&[u8]> = query
-                .split(|byte| *byte == b'&')
-                .filter(|pair| !query_pairs(pair).any(|(name, _)| is_named(name, parameter)))
-                .collect();
-            let mut target = path.to_vec();
-            if !kept.is_empty() {
-                target.push(b'?');
-                target.extend(kept.join(&b'&'));
-            }
-            Some(HeaderEdit::replace(":path", target))
-        }
-        Place::Cookie(cookie) => {
-            let is_other = |pair: &&[u8]| !cookie_pairs(pair).any(|(name, _)| name == cookie.as_bytes());
-            let lines = head.values("cookie");
-            let kept: Vec<&[u8]> =
-                lines.flat_map(|line| line.split(|byte| *byte == b';').filter(is_other)).collect();
-            let kept = kept.join(&b';');
-            let kept = kept.trim_ascii_start();
-            Some(if kept.is_empty() {
-                HeaderEdit::remove(b"cookie")
-            } else {
-                HeaderEdit::replace("cookie", kept)
-            })
-        }
-    }
+        Place::Query(_) | Place::Cookie(_) => None,
+    };
+    let mut edits: Vec<_> = places.iter().filter_map(header).collect();
+    edits.extend(without_parameters(head, places));
+    edits.extend(without_cookies(head, places));
+    edits
 }
 
-fn identity_headers(identity: &VerifiedIdentity<'_>, provider: &Provider) -> Vec<HeaderEdit> {
+fn without_parameters(head: &RequestHead, places: &[&Place]) -> Option<HeaderEdit> {
+    let is_spent = |name: &[u8]| {
+        places.iter().any(|place| matches!(place, Place::Query(parameter) if is_named(name, parameter)))
+    };
+    let (path, query) = split_target(head.target());
+    let pairs: Vec<&[u8]> = query?.split(|byte| *byte == b'&').collect();
+    let is_kept = |pair: &&[u8]| !query_pairs(pair).any(|(name, _)| is_spent(name));
+    let kept: Vec<&[u8]> = pairs.iter().copied().filter(is_kept).collect();
+    if kept.len() == pairs.len() {
+        return None;
+    }
+    let mut target = path.to_vec();
+    if !kept.is_empty() {
+        target.push(b'?');
+        target.extend(kept.join(&b'&'));
+    }
+    Some(HeaderEdit::replace(":path", target))
+}
+
+fn without_cookies(head: &RequestHead, places: &[&Place]) -> Option<HeaderEdit> {
+    let is_spent = |name: &[u8]| {
+        places.iter().any(|place| matches!(place, Place::Cookie(cookie) if cookie.as_bytes() == name))
+    };
+    let pairs: Vec<&[u8]> = head.values("cookie").flat_map(|line| line.split(|byte| *byte == b';')).collect();
+    let is_kept = |pair: &&[u8]| !cookie_pairs(pair).any(|(name, _)| is_spent(name));
+    let kept: Vec<&[u8]> = pairs.iter().copied().filter(is_kept).collect();
+    if kept.len() == pairs.len() {
+        return None;
+    }
+    let kept = kept.join(&b';');
+    let kept = kept.trim_ascii_start();
+    Some(if kept.is_empty() { HeaderEdit::remove(b"cookie") } else { HeaderEdit::replace("cookie", kept) })
+}
+
+/// What was verified, as headers. A header that several mappings or several identities write is one list.
+fn identity_headers(grant: &Grant<'_>) -> Vec<HeaderEdit> {
+    let mappings = || grant.identities().flat_map(|authenticated| &authenticated.provider.claim_to_headers);
     let mut headers: Vec<(&HeaderName, Vec<String>)> = Vec::new();
-    for mapping in &provider.claim_to_headers {
-        let Some(claim) = claim_at(identity.claims(), &mapping.path) else { continue };
-        // A header of several mappings is a list, in which a comma must not make two items of one.
-        let is_list =
-            provider.claim_to_headers.iter().filter(|other| other.header == mapping.header).count() > 1;
-        let items = list_items(claim, is_list);
-        match headers.iter_mut().find(|(name, _)| **name == mapping.header) {
-            Some((_, known)) => known.extend(items),
-            None => headers.push((&mapping.header, items)),
+    let mut add = |name, items: Vec<String>| match headers.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => known.extend(items),
+        None => headers.push((name, items)),
+    };
+    for Authenticated { identity, provider, .. } in grant.identities() {
+        for mapping in &provider.claim_to_headers {
+            let Some(claim) = claim_at(identity.claims(), &mapping.path) else { continue };
+            let is_list = mappings().filter(|other| other.header == mapping.header).count() > 1;
+            add(&mapping.header, items(claim, mapping, is_list));
+        }
+        if let Some(payload) = &provider.forward_payload_header {
+            let segment = identity.payload_segment();
+            let padding =
+                if payload.is_padded { "=".repeat(segment.len().wrapping_neg() % 4) } else { String::new() };
+            add(&payload.name, vec![format!("{segment}{padding}")]);
         }
     }
-    let mut edits: Vec<_> = headers
-        .into_iter()
-        .map(|(name, items)| (name, items.join(",")))
-        .filter(|(_, value)| !value.is_empty() && value.len() <= MAX_VALUE_BYTES)
+    let values = headers.into_iter().map(|(name, items)| (name, items.join(",")));
+    // The payload is bounded by the token's own bound.
+    let is_payload = |name: &HeaderName| {
+        let payloads = grant.identities().filter_map(|grant| grant.provider.forward_payload_header.as_ref());
+        payloads.into_iter().any(|payload| payload.name == *name)
+    };
+    values
+        .filter(|(name, value)| !value.is_empty() && (value.len() <= MAX_VALUE_BYTES || is_payload(name)))
         .map(|(name, value)| HeaderEdit::replace(name.as_str(), value))
-        .collect();
-    if let Some(name) = &provider.forward_payload_header {
-        // Bounded by the token's own bound.
-        edits.push(HeaderEdit::replace(name.as_str(), identity.payload_segment()));
-    }
-    edits
+        .collect()
 }
 
 /// `connection` without the owned headers that it nominates: the next proxy would remove them as hop-by-hop (RFC 9110
@@ -170,12 +192,20 @@ fn claim_at<'j>(claims: &'j Object<'_>, path: &[String]) -> Option<&'j Json<'j>>
     rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
 }
 
-/// A claim as the items of a header value: one for a scalar or an object, one each for the members of an array.
-fn list_items(claim: &Json<'_>, is_list: bool) -> Vec<String> {
-    match claim {
-        Json::Array(items) => items.iter().map(|item| encode(&plain_text(item), b"%,")).collect(),
-        Json::Null => Vec::new(),
-        _ => vec![encode(&plain_text(claim), if is_list { b"%," } else { b"%" })],
+/// A claim as the items of a header value. In a list, a comma must not make two items of one.
+fn items(claim: &Json<'_>, mapping: &ClaimToHeader, is_list: bool) -> Vec<String> {
+    let special: &[u8] = if is_list { b"%," } else { b"%" };
+    match (mapping.encoding, claim) {
+        (_, Json::Null) => Vec::new(),
+        (ClaimEncoding::Csv, Json::Array(items)) => {
+            items.iter().map(|item| encode(&plain_text(item), b"%,")).collect()
+        }
+        (ClaimEncoding::Csv, _) => vec![encode(&plain_text(claim), special)],
+        (ClaimEncoding::Json, _) => vec![encode(&claim.to_string(), special)],
+        (ClaimEncoding::Base64url, _) => vec![base64url::encode(claim.to_string().as_bytes())],
+        (ClaimEncoding::Envoy, Json::Array(_) | Json::Object(_)) => vec![STANDARD.encode(claim.to_string())],
+        (ClaimEncoding::Envoy, Json::Number(number)) => vec![envoys_number(number)],
+        (ClaimEncoding::Envoy, _) => vec![encode(&plain_text(claim), b"")],
     }
 }
 
@@ -184,6 +214,20 @@ fn plain_text(value: &Json<'_>) -> String {
         Json::String(string) => string.to_string(),
         Json::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+/// A number as `jwt_authn` writes it: whole from zero on, else with six decimals. A whole number keeps its digits, where
+/// the native filter rounds it to a double: two users must not become one.
+fn envoys_number(number: &Number<'_>) -> String {
+    let text = number.as_str();
+    let value = number.as_f64();
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.to_owned()
+    } else if value >= 0.0 && value.fract() == 0.0 && value < 18_446_744_073_709_551_616.0 {
+        format!("{:.0}", value.abs())
+    } else {
+        format!("{value:.6}")
     }
 }
 
@@ -211,7 +255,42 @@ mod tests {
     use proptest::prelude::*;
 
     fn value(claim: &str) -> String {
-        list_items(&Json::parse(claim.as_bytes()).unwrap(), false).join(",")
+        encoded(claim, ClaimEncoding::Csv)
+    }
+
+    fn encoded(claim: &str, encoding: ClaimEncoding) -> String {
+        items(&Json::parse(claim.as_bytes()).unwrap(), &mapping(encoding), false).join(",")
+    }
+
+    fn mapping(encoding: ClaimEncoding) -> ClaimToHeader {
+        ClaimToHeader { header: HeaderName::for_test("x"), path: vec!["c".to_owned()], encoding }
+    }
+
+    #[test]
+    fn claims_are_encoded_as_the_mapping_asks() {
+        for (claim, json, base64url, envoy) in [
+            (r#""a é,%""#, r#""a %C3%A9,%25""#, "ImEgw6ksJSI", "a %C3%A9,%"),
+            ("5", "5", "NQ", "5"),
+            (
+                "18446744073709551617",
+                "18446744073709551617",
+                "MTg0NDY3NDQwNzM3MDk1NTE2MTc",
+                "18446744073709551617",
+            ),
+            ("-5", "-5", "LTU", "-5.000000"),
+            ("1.5", "1.5", "MS41", "1.500000"),
+            ("1e2", "1e2", "MWUy", "100"),
+            ("-0", "-0", "LTA", "0"),
+            ("true", "true", "dHJ1ZQ", "true"),
+            (r#"["a", "b"]"#, r#"["a","b"]"#, "WyJhIiwiYiJd", "WyJhIiwiYiJd"),
+            (r#"{"a": 1}"#, r#"{"a":1}"#, "eyJhIjoxfQ", "eyJhIjoxfQ=="),
+            ("[]", "[]", "W10", "W10="),
+            ("null", "", "", ""),
+        ] {
+            assert_eq!(encoded(claim, ClaimEncoding::Json), json, "{claim}");
+            assert_eq!(encoded(claim, ClaimEncoding::Base64url), base64url, "{claim}");
+            assert_eq!(encoded(claim, ClaimEncoding::Envoy), envoy, "{claim}");
+        }
     }
 
     #[test]
@@ -255,7 +334,7 @@ mod tests {
         #[test]
         fn a_list_can_be_taken_apart_again(items in prop::collection::vec(".+", 1..5)) {
             let array = Json::Array(items.iter().map(|item| Json::String(item.as_str().into())).collect());
-            let joined = list_items(&array, false).join(",");
+            let joined = super::items(&array, &mapping(ClaimEncoding::Csv), false).join(",");
             let back: Vec<_> = joined.split(',').map(|item| percent_decode(item.as_bytes()).unwrap()).collect();
             prop_assert_eq!(back, items.iter().map(|item| item.as_bytes().to_vec()).collect::<Vec<_>>());
         }
@@ -268,14 +347,14 @@ mod tests {
 
     #[test]
     fn only_the_credential_leaves_its_place() {
-        let cookie = |line| without_credential(&head(&[("cookie", line)]), &Place::Cookie("s".to_owned()));
+        let cookie = |line| without_cookies(&head(&[("cookie", line)]), &[&Place::Cookie("s".to_owned())]);
         let replaced = |value: &str| Some(HeaderEdit::replace("cookie", value));
         assert_eq!(cookie("a=1; s=t; b=\"2\""), replaced("a=1; b=\"2\""));
         assert_eq!(cookie("s=t; b=2"), replaced("b=2"));
         assert_eq!(cookie("ss=1;s=t;  as=3"), replaced("ss=1;  as=3"));
         assert_eq!(cookie("s=t"), Some(HeaderEdit::remove(b"cookie")));
 
-        let query = |path| without_credential(&head(&[(":path", path)]), &Place::Query("t".to_owned()));
+        let query = |path| without_parameters(&head(&[(":path", path)]), &[&Place::Query("t".to_owned())]);
         let replaced = |value: &str| Some(HeaderEdit::replace(":path", value));
         assert_eq!(query("/a?x=%2F&t=s&&y"), replaced("/a?x=%2F&&y"));
         assert_eq!(query("/a?%74=s"), replaced("/a"));

@@ -1,36 +1,55 @@
-//! Request -> rule.
+//! Request -> requirement.
 //!
-//! Takes the request target, gives what must be proven before it may pass. A path that different backends read
-//! differently is held against the rules once for each reading: a reading never relaxes what another one demands.
-//! Deliberately looks at the path alone.
+//! Takes the request head, gives what must be proven before it may pass: what its route says, else the first rule that
+//! matches, else the rule for its filter state. A path that different backends read differently is held against the
+//! rules once for each reading: a reading never relaxes what another one demands.
 
 use crate::config::{Config, NoRule, PathMatch, Requirement, Rule};
 use crate::path::RequestPath;
 use crate::rejection::Rejection;
+use crate::request::{RequestHead, RoutePolicy};
 
-/// What the rules ask of a request with this target.
+/// What is asked of this request.
 ///
 /// # Errors
 ///
-/// [`Rejection::NoRule`] when nothing matches and the configuration denies that, [`Rejection::AmbiguousPath`] when the
-/// path can be read in ways for which no single rule speaks.
-pub fn select(config: &Config, target: &[u8]) -> Result<Requirement, Rejection> {
-    match RequestPath::of(target) {
+/// [`Rejection::UnknownRequirementName`] when its route names a requirement that there is not, [`Rejection::NoRule`] when
+/// nothing matches and the configuration denies that, [`Rejection::AmbiguousPath`] when the path can be read in ways for
+/// which no single rule speaks.
+pub fn select<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
+    if config.bypass_cors_preflight && head.is_cors_preflight() {
+        return Ok(&Requirement::None);
+    }
+    match &head.attributes().route {
+        RoutePolicy::Rules => by_rules(config, head),
+        RoutePolicy::Disabled => Ok(&Requirement::None),
+        RoutePolicy::Requirement(name) => {
+            config.requirement_map.get(name).ok_or_else(|| Rejection::UnknownRequirementName {
+                name: name.clone(),
+                known: config.requirement_map.names().map(str::to_owned).collect(),
+            })
+        }
+    }
+}
+
+fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
+    match RequestPath::of(head.target()) {
         RequestPath::Plain { sent, decoded } => {
             // The proxy routes by the path as it was sent: what it takes for another path is not open.
             let is_for = |rule: &&Rule| {
                 rule.matches(&decoded) && (!rule.relaxes_authentication() || rule.matches_as_written(&sent))
             };
             match config.rules.iter().find(is_for) {
-                Some(rule) => Ok(rule.requirement),
-                None => when_no_rule_matches(config),
+                Some(rule) => Ok(&rule.requirement),
+                None => when_no_rule_matches(config, head),
             }
         }
         RequestPath::Ambiguous { readings } => agreed(
             config,
+            head,
             readings.iter().filter_map(|reading| strict(config).find(|rule| rule.matches(reading))),
         ),
-        RequestPath::Unreadable => agreed(config, strict(config)),
+        RequestPath::Unreadable => agreed(config, head, strict(config)),
     }
 }
 
@@ -40,21 +59,30 @@ fn strict(config: &Config) -> impl Iterator<Item = &Rule> {
 }
 
 /// What all of `rules` demand, if they demand the same.
-fn agreed<'r>(config: &Config, rules: impl Iterator<Item = &'r Rule>) -> Result<Requirement, Rejection> {
-    let mut requirements = rules.map(|rule| rule.requirement);
+fn agreed<'c>(
+    config: &'c Config,
+    head: &RequestHead,
+    rules: impl Iterator<Item = &'c Rule>,
+) -> Result<&'c Requirement, Rejection> {
+    let mut requirements = rules.map(|rule| &rule.requirement);
     match requirements.next() {
         Some(first) if requirements.all(|other| other == first) => Ok(first),
         Some(_) => Err(Rejection::AmbiguousPath),
         // With no strict rule in the whole configuration there is nothing to walk around.
-        None if strict(config).next().is_none() => when_no_rule_matches(config),
+        None if strict(config).next().is_none() => when_no_rule_matches(config, head),
         None => Err(Rejection::AmbiguousPath),
     }
 }
 
-const fn when_no_rule_matches(config: &Config) -> Result<Requirement, Rejection> {
-    match config.when_no_rule_matches {
-        NoRule::Allow => Ok(Requirement::None),
-        NoRule::Deny => Err(Rejection::NoRule),
+fn when_no_rule_matches<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
+    let by_filter_state = config.filter_state_rules.as_ref().and_then(|rules| {
+        let value = std::str::from_utf8(head.attributes().filter_state.as_deref()?).ok()?;
+        rules.requires.get(value)
+    });
+    match (by_filter_state, config.when_no_rule_matches) {
+        (Some(requirement), _) => Ok(requirement),
+        (None, NoRule::Allow) => Ok(&Requirement::None),
+        (None, NoRule::Deny) => Err(Rejection::NoRule),
     }
 }
 
@@ -84,7 +112,16 @@ mod tests {
     fn config(rules: &str) -> Config {
         let keys = r#"{"remote_jwks":{"http_uri":{"uri":"https://a/","cluster":"a"}}}"#;
         let text = format!(r#"{{"providers":{{"a":{keys},"b":{keys}}},"rules":[{rules}]}}"#);
-        Config::parse(text.as_bytes()).unwrap()
+        Config::parse(text.as_bytes(), &|_| None).unwrap()
+    }
+
+    fn select<'c>(config: &'c Config, target: &[u8]) -> Result<&'c Requirement, Rejection> {
+        let head = RequestHead::new(vec![(b":path".to_vec(), target.to_vec())]);
+        super::select(config, &head)
+    }
+
+    fn provider(index: usize) -> Requirement {
+        Requirement::Provider { id: ProviderId(index), audiences: None }
     }
 
     const PUBLIC: &str = r#"{"match":{"prefix":"/public/"}}"#;
@@ -94,9 +131,9 @@ mod tests {
     #[test]
     fn the_first_matching_rule_counts_and_the_query_does_not() {
         let config = config(&[PUBLIC, ADMIN_B, A].join(","));
-        assert_eq!(select(&config, b"/public/x?y=/admin"), Ok(Requirement::None));
-        assert_eq!(select(&config, b"/admin/x"), Ok(Requirement::Provider(ProviderId(1))));
-        assert_eq!(select(&config, b"/x?z=/public/"), Ok(Requirement::Provider(ProviderId(0))));
+        assert_eq!(select(&config, b"/public/x?y=/admin"), Ok(&Requirement::None));
+        assert_eq!(select(&config, b"/admin/x"), Ok(&provider(1)));
+        assert_eq!(select(&config, b"/x?z=/public/"), Ok(&provider(0)));
     }
 
     #[test]
@@ -120,7 +157,7 @@ mod tests {
             "",
         ] {
             let selected = select(&config, path.as_bytes());
-            assert_eq!(selected, Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(selected, Ok(&provider(0)), "{path}");
         }
     }
 
@@ -142,7 +179,7 @@ mod tests {
             "/caf%c3%a9",
             "/a%20b",
         ] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&provider(0)), "{path}");
         }
     }
 
@@ -172,10 +209,10 @@ mod tests {
             assert_eq!(select(&config, path.as_bytes()), Err(Rejection::AmbiguousPath), "{path}");
         }
         for path in ["/admin//x", "/admin/./x", "/admin;v=1", "/admin%20x", "/%61dmin"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(1))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&provider(1)), "{path}");
         }
         for path in ["/100%25", "/50%25%20off", "/a//b", "/a;v=1", "/caf%C3%A9"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&provider(0)), "{path}");
         }
     }
 
@@ -184,10 +221,10 @@ mod tests {
         let open = r#"{"match":{"prefix":"/@pub/"}}"#;
         let config = config(&[open, PUBLIC, A].join(","));
         for path in ["/@pub/x", "/@pub/a%40b", "/public/%7Ealice/a%2Ejs", "/public/100%25", "/public/a%20b"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::None), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&Requirement::None), "{path}");
         }
         for path in ["/%40pub/x", "/%70ublic/x", "/public%2fx"] {
-            assert_eq!(select(&config, path.as_bytes()), Ok(Requirement::Provider(ProviderId(0))), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Ok(&provider(0)), "{path}");
         }
     }
 
@@ -195,14 +232,14 @@ mod tests {
     fn an_ambiguous_path_outside_every_strict_rule_is_refused_too() {
         let config = config(&[PUBLIC, ADMIN_B].join(","));
         assert_eq!(select(&config, b"/public//x"), Err(Rejection::AmbiguousPath));
-        assert_eq!(select(&config, b"/public/x"), Ok(Requirement::None));
-        assert_eq!(select(&config, b"/elsewhere"), Ok(Requirement::None));
+        assert_eq!(select(&config, b"/public/x"), Ok(&Requirement::None));
+        assert_eq!(select(&config, b"/elsewhere"), Ok(&Requirement::None));
     }
 
     #[test]
     fn no_matching_rule_passes_or_is_denied_as_configured() {
         let mut config = config(ADMIN_B);
-        assert_eq!(select(&config, b"/"), Ok(Requirement::None));
+        assert_eq!(select(&config, b"/"), Ok(&Requirement::None));
         config.when_no_rule_matches = NoRule::Deny;
         assert_eq!(select(&config, b"/"), Err(Rejection::NoRule));
     }

@@ -1,23 +1,23 @@
 //! Credential + keys + time -> identity, or why not.
 //!
 //! Takes a parsed token, the provider it is held against, its keys and the time; gives a [`VerifiedIdentity`], which
-//! can be made nowhere else. The signature comes first: no claim is trusted, compared or reported before it. Knows no
+//! can be made nowhere else. No claim is trusted or reported before the signature; `iss` alone is compared
+//! before it, to know whose keys must agree. Knows no
 //! rule and no HTTP, and deliberately does no fetching: keys are an argument.
 
 use std::fmt;
 
-use crate::config::Provider;
+use crate::config::{Audiences, Provider};
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
 use crate::jose::token::{TokenError, UnverifiedToken};
-use crate::json::Object;
+use crate::json::{Json, Object};
 use crate::time::UnixTime;
 
 /// Whose token it is: the claims of a token that was verified for a provider.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct VerifiedIdentity<'t> {
-    claims: Object<'t>,
-    payload_segment: &'t str,
+    token: &'t UnverifiedToken<'t>,
 }
 
 /// Why a token does not count.
@@ -30,42 +30,55 @@ pub enum VerifyError {
     Expired,
     /// It is not a token of the accepted form.
     Form(TokenError),
-    /// Its `iss` is not the provider's.
-    Issuer,
+    /// Its `exp` lies too far ahead, or is missing where it must not lie too far ahead.
+    Lifetime,
     /// It has no `exp`, and the provider requires one.
     MissingExpiration,
     /// Its `nbf` lies ahead.
     NotYetValid,
     /// No key of the provider made its signature.
     Signature(SignatureError),
-    /// Its `iss` names no provider that takes tokens from where it was found.
+    /// Its `iss` is not that of a provider that takes tokens from where it was found.
     UnknownIssuer,
 }
 
-/// Verifies `token` for `provider` with `keys` at the time `now`.
+/// Verifies `token` for `provider` with `keys` at the time `now`; `audiences` are those that hold for this request.
 ///
-/// In this order: signature, `iss` (exact), `exp` and `nbf` (with the provider's clock skew), `aud` (exact, any match).
+/// In this order: `iss` (exact), signature, `exp` and `nbf` (with the provider's clock skew), `aud` (any match), the time
+/// until `exp`.
 ///
 /// # Errors
 ///
 /// The first check that fails.
 pub fn verify<'t>(
-    token: UnverifiedToken<'t>,
+    token: &'t UnverifiedToken<'t>,
     provider: &Provider,
+    audiences: &Audiences,
     keys: &JwkSet,
     now: UnixTime,
 ) -> Result<VerifiedIdentity<'t>, VerifyError> {
-    keys.verify(&token.header, token.compact).map_err(VerifyError::Signature)?;
-    check_claims(&token, provider, now)?;
-    Ok(VerifiedIdentity { claims: token.payload, payload_segment: token.compact.payload_segment() })
+    if !names_issuer(token, provider) {
+        return Err(VerifyError::UnknownIssuer);
+    }
+    keys.verify(&token.header, token.compact, &provider.algorithms).map_err(VerifyError::Signature)?;
+    check_claims(token, provider, audiences, now)?;
+    Ok(VerifiedIdentity { token })
 }
 
-fn check_claims(token: &UnverifiedToken<'_>, provider: &Provider, now: UnixTime) -> Result<(), VerifyError> {
+/// Whether the token says that it is from `provider`. Unverified, this decides nothing but whose keys must agree.
+pub fn names_issuer(token: &UnverifiedToken<'_>, provider: &Provider) -> bool {
+    let claimed = token.payload.get("iss").and_then(Json::as_str);
+    provider.issuer.as_deref().is_none_or(|issuer| claimed == Some(issuer))
+}
+
+fn check_claims(
+    token: &UnverifiedToken<'_>,
+    provider: &Provider,
+    audiences: &Audiences,
+    now: UnixTime,
+) -> Result<(), VerifyError> {
     let claims = RegisteredClaims::of(&token.payload)
         .map_err(|malformed| VerifyError::Form(TokenError::Claim(malformed)))?;
-    if provider.issuer.as_deref().is_some_and(|issuer| claims.issuer != Some(issuer)) {
-        return Err(VerifyError::Issuer);
-    }
     match claims.expires {
         Some(expires) if expires.has_expired(now, provider.clock_skew) => return Err(VerifyError::Expired),
         None if provider.require_expiration => return Err(VerifyError::MissingExpiration),
@@ -74,22 +87,32 @@ fn check_claims(token: &UnverifiedToken<'_>, provider: &Provider, now: UnixTime)
     if claims.not_before.is_some_and(|not_before| not_before.lies_ahead(now, provider.clock_skew)) {
         return Err(VerifyError::NotYetValid);
     }
-    let is_allowed = |audience: &&str| provider.audiences.iter().any(|allowed| allowed == audience);
-    if !provider.audiences.is_empty() && !claims.audiences.iter().any(is_allowed) {
+    let is_allowed =
+        |audience: &&str| audiences.allowed.iter().any(|allowed| *allowed == audiences.form.of(audience));
+    if !audiences.allowed.is_empty() && !claims.audiences.iter().any(is_allowed) {
         return Err(VerifyError::Audience);
     }
-    Ok(())
+    match (provider.max_lifetime, claims.expires) {
+        (None, _) => Ok(()),
+        (Some(max), Some(expires)) if expires.comes_within(now, max) => Ok(()),
+        (Some(_), _) => Err(VerifyError::Lifetime),
+    }
 }
 
 impl<'t> VerifiedIdentity<'t> {
     /// The claims of the token.
-    pub const fn claims(&self) -> &Object<'t> {
-        &self.claims
+    pub const fn claims(&self) -> &'t Object<'t> {
+        &self.token.payload
     }
 
     /// The payload of the token as it was sent, base64url without padding.
     pub const fn payload_segment(&self) -> &'t str {
-        self.payload_segment
+        self.token.compact.payload_segment()
+    }
+
+    /// The JOSE header of the token, as the JSON text that was signed.
+    pub fn header_text(&self) -> &'t [u8] {
+        self.token.compact.header_text()
     }
 }
 
@@ -99,7 +122,7 @@ impl fmt::Display for VerifyError {
             Self::Audience => f.write_str("no audience of the token is allowed"),
             Self::Expired => f.write_str("exp has passed"),
             Self::Form(error) => write!(f, "{error}"),
-            Self::Issuer => f.write_str("iss is not the provider's"),
+            Self::Lifetime => f.write_str("exp is missing or lies too far ahead"),
             Self::MissingExpiration => f.write_str("exp is missing"),
             Self::NotYetValid => f.write_str("nbf lies ahead"),
             Self::Signature(SignatureError::Mismatch) => f.write_str("no key made the signature"),

@@ -57,6 +57,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The field `name` as a boolean; `default` when it is not given.
+    pub(super) fn boolean_or(&mut self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
+        self.take(name)?.map_or(Ok(default), |node| node.boolean())
+    }
+
     /// Refuses `null` for a field whose absence means less safety: a template with a missing value writes it.
     pub(super) fn refuse_null(&self, name: &'static str) -> Result<(), ConfigError> {
         match self.object.get(name) {

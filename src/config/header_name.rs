@@ -36,9 +36,9 @@ impl HeaderName {
         fold(self.0.as_bytes())
     }
 
-    /// The authorization header, where tokens travel by default.
-    pub(super) fn authorization() -> Self {
-        Self("authorization".to_owned())
+    /// A name that is known to be one, in lower case.
+    pub(super) fn known(name: &'static str) -> Self {
+        Self(name.to_owned())
     }
 
     pub(super) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {

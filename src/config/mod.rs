@@ -9,8 +9,11 @@
 mod error;
 mod fields;
 mod header_name;
+mod key_source;
+mod policies;
 mod protobuf_struct;
 mod provider;
+mod requirement;
 mod rules;
 mod value;
 
@@ -19,9 +22,11 @@ use std::time::Duration;
 pub use error::ConfigError;
 pub use header_name::HeaderName;
 pub(crate) use header_name::{fold, is_token_char};
+pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wording};
 pub use provider::fields as provider_fields;
 pub use rules::fields as rule_fields;
 
+use crate::jose::algorithm::Algorithm;
 use crate::jose::jwk::JwkSet;
 use crate::json::Json;
 use fields::Fields;
@@ -34,10 +39,18 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// The rules in order; the first that matches counts.
     pub rules: Vec<Rule>,
-    /// What becomes of a request that no rule matches.
+    /// Requirements for requests that no rule matches, by what the filter state of the request says.
+    pub filter_state_rules: Option<FilterStateRules>,
+    /// What becomes of a request that neither a rule nor the filter state speaks for.
     pub when_no_rule_matches: NoRule,
-    /// The `realm` of challenges; printable ASCII without quote and backslash.
-    pub realm: String,
+    /// Requirements by name, for routes.
+    pub requirement_map: RequirementMap,
+    /// Whether CORS preflights pass without an identity.
+    pub bypass_cors_preflight: bool,
+    /// How refusals look.
+    pub answers: Answers,
+    /// What becomes of several credentials for one provider.
+    pub several_credentials: SeveralCredentials,
     /// What is allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -53,22 +66,120 @@ pub struct Provider {
     pub name: String,
     /// What `iss` must be; not checked when `None`.
     pub issuer: Option<String>,
-    /// What `aud` may be; not checked when empty.
-    pub audiences: Vec<String>,
+    /// What `aud` may be.
+    pub audiences: Audiences,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// What its tokens may be signed with; never empty.
+    pub algorithms: Vec<Algorithm>,
     /// Where its tokens travel; never empty.
     pub locations: Vec<Location>,
     /// Whether the token goes on to the upstream.
     pub forward: bool,
     /// The header that receives the token's payload.
-    pub forward_payload_header: Option<HeaderName>,
+    pub forward_payload_header: Option<PayloadHeader>,
     /// The headers that receive claims.
     pub claim_to_headers: Vec<ClaimToHeader>,
     /// How far clocks may differ when `exp` and `nbf` are compared.
     pub clock_skew: Duration,
     /// Whether a token without `exp` is refused.
     pub require_expiration: bool,
+    /// How far ahead `exp` may lie; such a token must have one.
+    pub max_lifetime: Option<Duration>,
+    /// What is left for access logs and other filters.
+    pub exports: Exports,
+    /// Whether the route is chosen anew once claims are in headers.
+    pub clear_route_cache: bool,
+    /// How verified tokens are remembered; not at all when `None`.
+    pub jwt_cache: Option<JwtCache>,
+}
+
+/// What `aud` of a token may be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audiences {
+    /// The audiences, of which the token must name one, in the form below; not checked when empty.
+    pub allowed: Vec<String>,
+    /// How they are compared.
+    pub form: AudienceForm,
+}
+
+/// A header that receives the payload of a token, base64url.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PayloadHeader {
+    /// The header.
+    pub name: HeaderName,
+    /// Whether padding is added.
+    pub is_padded: bool,
+}
+
+/// What a provider's tokens leave in the filter state of the request, each under the name given (see
+/// [`export_name`]). In `jwt_authn` these are dynamic metadata, which no Wasm filter can write.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Exports {
+    /// `payload_in_metadata`: the claims.
+    pub payload: Option<String>,
+    /// `normalize_payload_in_metadata`: claims that are lists with spaces between the items.
+    pub space_delimited_claims: Vec<String>,
+    /// `header_in_metadata`: the JOSE header.
+    pub header: Option<String>,
+    /// `failed_status_in_metadata`: why a token was not good.
+    pub failed_status: Option<String>,
+}
+
+/// Bounds of the memory for verified tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct JwtCache {
+    /// Tokens that are remembered.
+    pub size: u32,
+    /// Bytes of the longest token that is remembered.
+    pub max_token_size: u32,
+}
+
+/// How refusals look.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answers {
+    /// Status, body and challenge.
+    pub wording: Wording,
+    /// The `realm` of challenges; printable ASCII without quote and backslash. Not used in Envoy's wording.
+    pub realm: String,
+    /// Whether 401 and 403 have neither body nor challenge.
+    pub strip: bool,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { wording: Wording::Standard, realm: DEFAULT_REALM.to_owned(), strip: false }
+    }
+}
+
+/// Requirements by their names, in the order of the text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequirementMap(Vec<(String, Requirement)>);
+
+impl RequirementMap {
+    /// The requirement of this name.
+    pub fn get(&self, name: &str) -> Option<&Requirement> {
+        self.0.iter().find_map(|(known, requirement)| (known == name).then_some(requirement))
+    }
+
+    /// All requirements.
+    pub fn all(&self) -> impl Iterator<Item = &Requirement> {
+        self.0.iter().map(|(_, requirement)| requirement)
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+/// Requirements by a value that an earlier filter has left in the filter state of the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterStateRules {
+    /// The name of the value.
+    pub name: String,
+    /// What each value asks for.
+    pub requires: RequirementMap,
 }
 
 /// Where the keys of a provider come from.
@@ -95,6 +206,12 @@ pub struct RemoteJwks {
     pub timeout: Duration,
     /// How long a fetched document is current.
     pub cache_duration: Duration,
+    /// Whether it is fetched ahead of the first request that needs it.
+    pub is_prefetched: bool,
+    /// The pause after a fetch has failed for the first time.
+    pub first_back_off: Duration,
+    /// How often a failed fetch is repeated before requests are told so.
+    pub retries: u32,
 }
 
 /// A place where a token may travel.
@@ -120,10 +237,12 @@ pub struct ClaimToHeader {
     pub header: HeaderName,
     /// The claim, as the names of the members that lead to it.
     pub path: Vec<String>,
+    /// How it is written.
+    pub encoding: ClaimEncoding,
 }
 
 /// What requests a requirement is for, and the requirement.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Which paths it matches.
     pub path: PathMatch,
@@ -149,17 +268,48 @@ pub struct PathPattern {
     pub decoded: String,
 }
 
-/// What a rule asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What must be proven before a request may pass (`JwtRequirement`).
+#[derive(Clone, Debug, PartialEq)]
 pub enum Requirement {
     /// Nothing: the rule is open.
     None,
     /// A verified token of this provider.
-    Provider(ProviderId),
-    /// A verified token of any provider, or no token at all.
+    Provider {
+        /// The provider.
+        id: ProviderId,
+        /// The audiences that hold here in place of the provider's.
+        audiences: Option<Audiences>,
+    },
+    /// One of these; the first that is met counts.
+    Any {
+        /// The requirements in order.
+        of: Vec<Self>,
+        /// Whether it is enough that all of them fail, and how.
+        leniency: Leniency,
+    },
+    /// All of these.
+    All(Vec<Self>),
+    /// No token that is not good, of whichever provider.
     AllowMissing,
-    /// Nothing, but a token that verifies counts.
+    /// Nothing, but tokens that verify count.
     AllowMissingOrFailed,
+    /// Nothing, but tokens that verify count, and a header tells of those that do not.
+    ExtractOnly {
+        /// The header; it reads `false` when a token was there and none of them verified.
+        status_header: HeaderName,
+    },
+}
+
+/// What a list of alternatives forgives when none of them is met.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Leniency {
+    /// Nothing.
+    #[default]
+    None,
+    /// That there is no token.
+    Missing,
+    /// Whatever is wrong.
+    MissingOrFailed,
 }
 
 /// What becomes of a request that no rule matches.
@@ -171,57 +321,77 @@ pub enum NoRule {
     Deny,
 }
 
+/// Gives the value of an environment variable. An argument, so that reading a configuration reads nothing else.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
 /// The fields of the top level: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
-    (vec!["providers", "rules", "default", "realm"], NOT_BUILT)
+    (FIELDS.to_vec(), NOT_BUILT)
 }
 
-const NOT_BUILT: &[&str] = &[
-    "filter_state_rules",
-    "bypass_cors_preflight",
-    "requirement_map",
-    "strip_failure_response",
-    "stat_prefix",
+const FIELDS: &[&str] = &[
     "compat",
-    "crypto",
+    "providers",
+    "requirement_map",
+    "rules",
+    "filter_state_rules",
+    "default",
+    "bypass_cors_preflight",
+    "strip_failure_response",
+    "realm",
+    "stat_prefix",
 ];
+
+const NOT_BUILT: &[&str] = &["crypto"];
 
 const DEFAULT_REALM: &str = "edge-authn";
 
 impl Config {
-    /// Reads a configuration.
+    /// Reads a configuration; `environment` is asked for the values of the variables that it names.
     ///
     /// # Errors
     ///
     /// The first thing found that must be mended.
-    pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+    pub fn parse(text: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         if text.is_empty() {
             return Err(ConfigError::nothing());
         }
         match Json::parse(text) {
-            Ok(json) => Self::from_json(&json),
+            Ok(json) => Self::from_json(&json, environment),
             Err(error) => {
                 let decoded = protobuf_struct::to_json(text).ok_or_else(|| ConfigError::not_json(&error))?;
                 let json = Json::parse(decoded.as_bytes()).map_err(|error| ConfigError::not_json(&error))?;
-                Self::from_json(&json)
+                Self::from_json(&json, environment)
             }
         }
     }
 
-    fn from_json(json: &Json<'_>) -> Result<Self, ConfigError> {
+    fn from_json(json: &Json<'_>, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let mut top = Fields::of(Node::root(json))?;
         top.ignore("@type");
-        for name in ["providers", "rules", "default"] {
+        for name in ["providers", "requirement_map", "rules", "filter_state_rules", "default"] {
             top.refuse_null(name)?;
         }
+        let policies = match top.take("compat")? {
+            None => Policies::standard(),
+            Some(node) if node.string()? == "envoy" => Policies::envoy(),
+            Some(node) => return Err(node.expected("\"envoy\"")),
+        };
         let providers = match top.take("providers")? {
-            Some(node) => provider::parse_all(&node)?,
+            Some(node) => provider::parse_all(&node, &policies, environment)?,
             None => Vec::new(),
+        };
+        let names = requirement::Names { providers: &providers, form: policies.audience_form };
+        let requirement_map = match top.take("requirement_map")? {
+            Some(node) => names.requirement_map(&node)?,
+            None => RequirementMap::default(),
         };
         let rules = match top.take("rules")? {
-            Some(node) => rules::parse_all(&node, &providers)?,
+            Some(node) => rules::parse_all(&node, &names, &requirement_map)?,
             None => Vec::new(),
         };
+        let filter_state_rules =
+            top.take("filter_state_rules")?.map(|node| rules::filter_state(node, &names));
         let default = match top.take("default")? {
             None => None,
             Some(node) => Some(match node.string()? {
@@ -230,18 +400,39 @@ impl Config {
                 _ => return Err(node.expected("\"allow\" or \"deny\"")),
             }),
         };
+        let bypass_cors_preflight = top.boolean_or("bypass_cors_preflight", false)?;
+        let strip = top.boolean_or("strip_failure_response", false)?;
         let realm = match top.take("realm")? {
             None => DEFAULT_REALM.to_owned(),
             Some(node) => realm(&node)?,
         };
+        // For the names of metrics, which are those of the host.
+        top.take("stat_prefix")?.map(|node| node.string()).transpose()?;
         top.finish(NOT_BUILT)?;
-        let warnings = warnings(&providers, &rules, default);
-        Ok(Self { providers, rules, when_no_rule_matches: default.unwrap_or(NoRule::Allow), realm, warnings })
+        let mut config = Self {
+            rules,
+            filter_state_rules: filter_state_rules.transpose()?,
+            when_no_rule_matches: default.unwrap_or(NoRule::Allow),
+            requirement_map,
+            bypass_cors_preflight,
+            answers: Answers { wording: policies.wording, realm, strip },
+            several_credentials: policies.several_credentials,
+            warnings: Vec::new(),
+            providers,
+        };
+        config.warnings = warnings(&config, default.is_some());
+        Ok(config)
     }
 
     /// The provider behind an id of this configuration.
     pub fn provider(&self, id: ProviderId) -> Option<&Provider> {
         self.providers.get(id.0)
+    }
+
+    /// Every requirement that a request may meet.
+    pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        let by_state = self.filter_state_rules.iter().flat_map(|rules| rules.requires.all());
+        self.rules.iter().map(|rule| &rule.requirement).chain(self.requirement_map.all()).chain(by_state)
     }
 
     /// Every provider with its id.
@@ -254,14 +445,37 @@ impl Provider {
     /// Every header that this provider can write.
     pub fn output_headers(&self) -> impl Iterator<Item = &HeaderName> {
         let claims = self.claim_to_headers.iter().map(|mapping| &mapping.header);
-        claims.chain(&self.forward_payload_header)
+        claims.chain(self.forward_payload_header.as_ref().map(|payload| &payload.name))
     }
 }
 
 impl Rule {
     /// Whether a request may pass this rule without a verified token.
-    pub const fn relaxes_authentication(&self) -> bool {
-        !matches!(self.requirement, Requirement::Provider(_))
+    pub fn relaxes_authentication(&self) -> bool {
+        !self.requirement.needs_token()
+    }
+}
+
+impl Requirement {
+    /// Whether it cannot be met without a verified token.
+    pub fn needs_token(&self) -> bool {
+        match self {
+            Self::Provider { .. } => true,
+            Self::Any { of, leniency } => *leniency == Leniency::None && of.iter().all(Self::needs_token),
+            Self::All(all) => all.iter().any(Self::needs_token),
+            Self::None | Self::AllowMissing | Self::AllowMissingOrFailed | Self::ExtractOnly { .. } => false,
+        }
+    }
+
+    /// Every header that tells of tokens that were not verified.
+    pub fn status_headers(&self) -> Vec<&HeaderName> {
+        match self {
+            Self::ExtractOnly { status_header } => vec![status_header],
+            Self::Any { of, .. } | Self::All(of) => of.iter().flat_map(Self::status_headers).collect(),
+            Self::None | Self::Provider { .. } | Self::AllowMissing | Self::AllowMissingOrFailed => {
+                Vec::new()
+            }
+        }
     }
 }
 
@@ -275,22 +489,42 @@ fn realm(node: &Node<'_>) -> Result<String, ConfigError> {
     }
 }
 
-fn warnings(providers: &[Provider], rules: &[Rule], default: Option<NoRule>) -> Vec<String> {
+fn warnings(config: &Config, has_default: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let catches_all = |rule: &Rule| matches!(&rule.path, PathMatch::Prefix(prefix) if prefix.decoded == "/");
-    if default.is_none() && !rules.iter().any(catches_all) {
+    if !has_default && !config.rules.iter().any(catches_all) {
         warnings.push(
             "requests that no rule matches pass without authentication: end the rules with a prefix \"/\", \
              or write \"default\": \"allow\" or \"deny\""
                 .to_owned(),
         );
     }
-    for provider in providers {
+    for provider in &config.providers {
         if let KeySource::Local(keys) = &provider.keys {
             let name = &provider.name;
             let skipped = keys.skipped().iter();
             warnings.extend(skipped.map(|key| format!("providers.{name}.local_jwks: not used: {key}")));
         }
     }
+    let exported = config.providers.iter().flat_map(|provider| provider.exports.names());
+    let exported: Vec<_> = exported.map(|name| format!("wasm.{}", export_name(name))).collect();
+    if !exported.is_empty() {
+        warnings.push(format!(
+            "a Wasm filter cannot write dynamic metadata: what jwt_authn leaves there is in the filter state, as {}",
+            exported.join(", ")
+        ));
+    }
     warnings
+}
+
+impl Exports {
+    /// Every name that is exported.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.payload, &self.header, &self.failed_status].into_iter().flatten().map(String::as_str)
+    }
+}
+
+/// What a configured name is called in the filter state, where the host puts `wasm.` in front.
+pub fn export_name(name: &str) -> String {
+    format!("edge_authn.{name}")
 }

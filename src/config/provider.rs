@@ -1,4 +1,4 @@
-//! `JwtProvider` and what hangs off it: `RemoteJwks`, `DataSource`, `JwtHeader`, `JwtClaimToHeader`.
+//! `JwtProvider`, `JwtHeader` and `JwtClaimToHeader`.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -6,112 +6,175 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::header_name::HeaderName;
-use super::value::Node;
-use super::{ClaimToHeader, KeySource, Location, Provider, RemoteJwks};
-use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
+use super::key_source::{algorithms, key_source};
+use super::value::{LONGEST_DURATION, Node};
+use super::{
+    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, JwtCache, Location,
+    PayloadHeader, Policies, Provider,
+};
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
-/// As in `jwt_authn` (envoy `jwks_cache.cc`).
-const DEFAULT_CACHE_DURATION: Duration = Duration::from_secs(600);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// As in `jwt_authn` (envoy `config.proto`, `JwtCacheConfig`).
+const DEFAULT_CACHE_SIZE: u32 = 100;
+const DEFAULT_CACHED_TOKEN_SIZE: u32 = 4096;
 
 const FIELDS: &[&str] = &[
     "issuer",
     "audiences",
     "require_expiration",
+    "max_lifetime",
+    "clock_skew_seconds",
     "remote_jwks",
     "local_jwks",
+    "jwt_key",
+    "algorithms",
     "forward",
     "from_headers",
     "from_params",
     "from_cookies",
     "forward_payload_header",
-    "clock_skew_seconds",
-    "claim_to_headers",
-];
-
-const NOT_BUILT: &[&str] = &[
-    "subjects",
-    "max_lifetime",
     "pad_forward_payload_header",
+    "claim_to_headers",
+    "clear_route_cache",
     "payload_in_metadata",
     "normalize_payload_in_metadata",
     "header_in_metadata",
     "failed_status_in_metadata",
     "jwt_cache_config",
-    "clear_route_cache",
-    "preset",
-    "session_check",
-    "discovery",
-    "jwt_key",
-    "algorithms",
-    "multiple_credentials",
-    "typ",
-    "csrf",
 ];
+
+const NOT_BUILT: &[&str] =
+    &["subjects", "preset", "session_check", "discovery", "multiple_credentials", "typ", "csrf"];
 
 /// The fields of a provider: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
     (FIELDS.to_vec(), NOT_BUILT)
 }
 
-pub(super) fn parse_all(node: &Node<'_>) -> Result<Vec<Provider>, ConfigError> {
-    // APISIX hands an empty map over as an empty list.
-    if matches!(node.value, crate::json::Json::Array(items) if items.is_empty()) {
-        return Ok(Vec::new());
-    }
-    let object =
-        node.value.as_object().ok_or_else(|| node.expected("an object of providers by their names"))?;
-    object.members().map(|(name, value)| parse(name, node.member(name, value))).collect()
+pub(super) fn parse_all(
+    node: &Node<'_>,
+    policies: &Policies,
+    environment: Environment<'_>,
+) -> Result<Vec<Provider>, ConfigError> {
+    let members = node.members("an object of providers by their names")?;
+    members.into_iter().map(|(name, node)| parse(name, node, policies, environment)).collect()
 }
 
-fn parse(name: &str, node: Node<'_>) -> Result<Provider, ConfigError> {
+fn parse(
+    name: &str,
+    node: Node<'_>,
+    policies: &Policies,
+    environment: Environment<'_>,
+) -> Result<Provider, ConfigError> {
     if name.is_empty() {
         return Err(node.error("an empty name", "a provider name"));
     }
     let mut fields = Fields::of(node.clone())?;
-    fields.refuse_null("issuer")?;
-    fields.refuse_null("audiences")?;
+    for name in ["issuer", "audiences", "max_lifetime"] {
+        fields.refuse_null(name)?;
+    }
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
-    let audiences = fields.take("audiences")?.map_or(Ok(Vec::new()), |node| node.strings())?;
-    let require_expiration = fields.take("require_expiration")?.map_or(Ok(true), |node| node.boolean())?;
-    let keys = match (fields.take("remote_jwks")?, fields.take("local_jwks")?) {
-        (Some(remote), None) => KeySource::Remote(remote_jwks(remote)?),
-        (None, Some(local)) => KeySource::Local(local_jwks(local)?),
-        (Some(_), Some(local)) => {
-            return Err(local.error("a second source of keys", "remote_jwks or local_jwks alone"));
-        }
-        (None, None) => return Err(node.error("no source of keys", "\"remote_jwks\" or \"local_jwks\"")),
-    };
-    let forward = fields.take("forward")?.map_or(Ok(false), |node| node.boolean())?;
-    let locations = locations(&mut fields)?;
-    let forward_payload_header = match fields.take("forward_payload_header")? {
-        Some(node) if node.string()?.is_empty() => None,
-        Some(node) => Some(HeaderName::parse_output(&node)?),
-        None => None,
-    };
+    let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
+    let require_expiration = fields.boolean_or("require_expiration", policies.require_expiration)?;
+    let max_lifetime = fields
+        .take("max_lifetime")?
+        .map(|node| node.duration(Duration::ZERO, LONGEST_DURATION))
+        .transpose()?;
     let clock_skew = match fields.take("clock_skew_seconds")? {
         Some(node) => Duration::from_secs(node.u32()?.into()),
         None => DEFAULT_CLOCK_SKEW,
     };
+    let keys = key_source(&mut fields, &node, environment)?;
+    let algorithms = algorithms(&mut fields, &keys)?;
+    let forward = fields.boolean_or("forward", false)?;
+    let locations = locations(&mut fields)?;
+    let forward_payload_header = payload_header(&mut fields)?;
     let claim_to_headers = match fields.take("claim_to_headers")? {
-        Some(node) => node.items()?.into_iter().map(claim_to_header).collect::<Result<_, _>>()?,
+        Some(node) => {
+            let mappings = node.items()?.into_iter();
+            mappings.map(|node| claim_to_header(node, policies.claim_encoding)).collect::<Result<_, _>>()?
+        }
         None => Vec::new(),
     };
+    let clear_route_cache = fields.boolean_or("clear_route_cache", false)?;
+    let exports = exports(&mut fields)?;
+    let jwt_cache = fields.take("jwt_cache_config")?.map(jwt_cache).transpose()?;
     fields.finish(NOT_BUILT)?;
     Ok(Provider {
         name: name.to_owned(),
         issuer: issuer.filter(|issuer| !issuer.is_empty()).map(str::to_owned),
         audiences,
         keys,
+        algorithms,
         locations,
         forward,
         forward_payload_header,
         claim_to_headers,
         clock_skew,
         require_expiration,
+        max_lifetime,
+        exports,
+        clear_route_cache,
+        jwt_cache,
     })
+}
+
+/// Audiences in the form in which they are compared.
+pub(super) fn audiences(node: Option<Node<'_>>, form: AudienceForm) -> Result<Audiences, ConfigError> {
+    let written = node.map_or(Ok(Vec::new()), |node| node.strings())?;
+    let allowed = written.iter().map(|audience| form.of(audience).to_owned()).collect();
+    Ok(Audiences { allowed, form })
+}
+
+fn payload_header(fields: &mut Fields<'_>) -> Result<Option<PayloadHeader>, ConfigError> {
+    let header = fields.take("forward_payload_header")?;
+    let is_padded = fields.boolean_or("pad_forward_payload_header", false)?;
+    match header {
+        Some(node) if !node.string()?.is_empty() => {
+            Ok(Some(PayloadHeader { name: HeaderName::parse_output(&node)?, is_padded }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn exports(fields: &mut Fields<'_>) -> Result<Exports, ConfigError> {
+    let payload = export(fields, "payload_in_metadata")?;
+    let space_delimited_claims = match fields.take("normalize_payload_in_metadata")? {
+        None => Vec::new(),
+        Some(node) => {
+            let mut fields = Fields::of(node)?;
+            let claims =
+                fields.take("space_delimited_claims")?.map_or(Ok(Vec::new()), |node| node.strings())?;
+            fields.finish(&[])?;
+            claims
+        }
+    };
+    let header = export(fields, "header_in_metadata")?;
+    let failed_status = export(fields, "failed_status_in_metadata")?;
+    Ok(Exports { payload, space_delimited_claims, header, failed_status })
+}
+
+fn export(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<String>, ConfigError> {
+    let Some(node) = fields.take(name)? else { return Ok(None) };
+    match node.string()? {
+        "" => Ok(None),
+        key if key.contains('\0') => Err(node.expected("a name without a NUL")),
+        key => Ok(Some(key.to_owned())),
+    }
+}
+
+fn jwt_cache(node: Node<'_>) -> Result<JwtCache, ConfigError> {
+    let mut fields = Fields::of(node)?;
+    let mut bound = |name, default| match fields.take(name)? {
+        // As in `jwt_authn`, 0 means the default.
+        Some(node) => node.u32().map(|bound| if bound == 0 { default } else { bound }),
+        None => Ok(default),
+    };
+    let size = bound("jwt_cache_size", DEFAULT_CACHE_SIZE)?;
+    let max_token_size = bound("jwt_max_token_size", DEFAULT_CACHED_TOKEN_SIZE)?;
+    fields.finish(&[])?;
+    Ok(JwtCache { size, max_token_size })
 }
 
 /// Where tokens travel: the default places only when none is configured, as in `jwt_authn`.
@@ -133,8 +196,10 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
         locations.extend(node.strings()?.into_iter().map(Location::Cookie));
     }
     if locations.is_empty() {
-        locations
-            .push(Location::Header { name: HeaderName::authorization(), value_prefix: "Bearer ".to_owned() });
+        locations.push(Location::Header {
+            name: HeaderName::known("authorization"),
+            value_prefix: "Bearer ".to_owned(),
+        });
         locations.push(Location::Query("access_token".to_owned()));
     }
     // Of two prefixes of one header, the longer one is the better match.
@@ -145,106 +210,46 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
     Ok(locations)
 }
 
-fn claim_to_header(node: Node<'_>) -> Result<ClaimToHeader, ConfigError> {
-    let mut fields = Fields::of(node)?;
-    let header = HeaderName::parse_output(&fields.require("header_name")?)?;
-    let claim = fields.require("claim_name")?;
-    let path: Vec<_> = claim.non_empty_string()?.split('.').map(str::to_owned).collect();
-    if path.iter().any(String::is_empty) {
-        return Err(claim.expected("claim names joined by single dots"));
-    }
-    fields.finish(&["claim_path"])?;
-    Ok(ClaimToHeader { header, path })
-}
-
-fn local_jwks(node: Node<'_>) -> Result<JwkSet, ConfigError> {
-    // Nothing that stands here is shown in a message: it may be a shared secret.
-    if node.value.as_object().is_none() {
-        return Err(node.error(node.value.kind(), "an object"));
-    }
+fn claim_to_header(node: Node<'_>, default: ClaimEncoding) -> Result<ClaimToHeader, ConfigError> {
     let mut fields = Fields::of(node.clone())?;
-    let inline = fields.take("inline_string")?;
-    fields.finish(&["filename", "inline_bytes", "environment_variable", "watched_directory"])?;
-    let inline = inline.ok_or_else(|| node.error("nothing", "the field \"inline_string\""))?;
-    let text = inline
-        .value
-        .as_str()
-        .ok_or_else(|| inline.error(inline.value.kind(), "a JWKS document as a string"))?;
-    let set = JwkSet::parse(text.as_bytes(), KeyOrigin::Configuration)
-        .map_err(|error| inline.error(error.to_string(), "a JWKS document with at least one usable key"))?;
-    // A weak secret is not an odd neighbour to be skipped: whoever wrote it relies on it.
-    let weak = |reason: &UnusableKey| {
-        matches!(reason, UnusableKey::Material(crate::jose::algorithm::KeyError::ShortSecret { .. }))
+    let header = HeaderName::parse_output(&fields.require("header_name")?)?;
+    let path = match (fields.take("claim_name")?, fields.take("claim_path")?) {
+        (Some(name), None) => {
+            let path: Vec<_> = name.non_empty_string()?.split('.').map(str::to_owned).collect();
+            if path.iter().any(String::is_empty) {
+                return Err(name.expected("claim names joined by single dots"));
+            }
+            path
+        }
+        (None, Some(segments)) => {
+            let path: Vec<_> = segments.items()?.into_iter().map(path_segment).collect::<Result<_, _>>()?;
+            if path.is_empty() {
+                return Err(segments.expected("at least one {\"key\": ...}"));
+            }
+            path
+        }
+        (Some(_), Some(path)) => {
+            return Err(path.error("a second claim", "claim_name or claim_path alone"));
+        }
+        (None, None) => return Err(node.error("no claim", "\"claim_name\" or \"claim_path\"")),
     };
-    match set.skipped().iter().find(|key| weak(&key.reason)) {
-        Some(key) => Err(inline.error(key.to_string(), "a secret at least as long as the hash")),
-        None => Ok(set),
-    }
-}
-
-fn remote_jwks(node: Node<'_>) -> Result<RemoteJwks, ConfigError> {
-    let mut fields = Fields::of(node)?;
-    let http_uri = fields.require("http_uri")?;
-    let cache_duration = match fields.take("cache_duration")? {
-        Some(node) => node.duration(Duration::from_millis(1), Duration::from_secs(31_536_000))?,
-        None => DEFAULT_CACHE_DURATION,
-    };
-    fields.finish(&["async_fetch", "retry_policy"])?;
-
-    let mut fields = Fields::of(http_uri)?;
-    let uri = fields.require("uri")?;
-    let cluster = fields.require("cluster")?.non_empty_string()?.to_owned();
-    let timeout = match fields.take("timeout")? {
-        Some(node) => node.duration(Duration::from_millis(1), Duration::from_secs(3600))?,
-        None => DEFAULT_TIMEOUT,
+    let encoding = match fields.take("encoding")? {
+        None => default,
+        Some(node) => match node.string()? {
+            "csv" => ClaimEncoding::Csv,
+            "json" => ClaimEncoding::Json,
+            "base64url" => ClaimEncoding::Base64url,
+            _ => return Err(node.expected("\"csv\", \"json\" or \"base64url\"")),
+        },
     };
     fields.finish(&[])?;
-    let (scheme, authority, path) = split_uri(uri.string()?)
-        .ok_or_else(|| uri.error("another string", "an absolute URI such as \"https://host/jwks.json\""))?;
-    Ok(RemoteJwks { scheme, authority: authority.to_owned(), path, cluster, timeout, cache_duration })
+    Ok(ClaimToHeader { header, path, encoding })
 }
 
-/// Scheme, authority and path with query of an `http` or `https` URI without user information.
-fn split_uri(uri: &str) -> Option<(&'static str, &str, String)> {
-    let (scheme, rest) = uri.split_once("://")?;
-    let scheme = match scheme.to_ascii_lowercase().as_str() {
-        "http" => "http",
-        "https" => "https",
-        _ => return None,
-    };
-    let rest = rest.split('#').next()?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at_checked(end)?;
-    let path = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let is_valid = !authority.is_empty()
-        && !authority.contains('@')
-        && authority.bytes().chain(path.bytes()).all(|byte| byte.is_ascii_graphic());
-    is_valid.then_some((scheme, authority, path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uri_is_split_into_what_a_request_needs() {
-        let split =
-            |uri| split_uri(uri).map(|(scheme, authority, path)| format!("{scheme}|{authority}|{path}"));
-        assert_eq!(split("https://a.example/jwks.json").as_deref(), Some("https|a.example|/jwks.json"));
-        assert_eq!(split("HTTP://127.0.0.1:8080").as_deref(), Some("http|127.0.0.1:8080|/"));
-        assert_eq!(split("https://a?x=/y").as_deref(), Some("https|a|/?x=/y"));
-        assert_eq!(split("https://a/b#c").as_deref(), Some("https|a|/b"));
-        for bad in [
-            "",
-            "a.example/jwks",
-            "ftp://a/b",
-            "https://",
-            "https:///x",
-            "https://u:p@a/",
-            "https://a b/",
-            "https://a/\u{e9}",
-        ] {
-            assert_eq!(split(bad), None, "{bad}");
-        }
-    }
+/// One step of a `claim_path`.
+fn path_segment(node: Node<'_>) -> Result<String, ConfigError> {
+    let mut fields = Fields::of(node)?;
+    let key = fields.require("key")?.non_empty_string()?.to_owned();
+    fields.finish(&[])?;
+    Ok(key)
 }

@@ -1,18 +1,13 @@
-//! `RequirementRule`, `RouteMatch` and `JwtRequirement`.
+//! `RequirementRule`, `FilterStateRule` and `RouteMatch`.
 
 use super::error::ConfigError;
 use super::fields::Fields;
+use super::requirement::{self, Names};
 use super::value::Node;
-use super::{PathMatch, PathPattern, Provider, ProviderId, Requirement, Rule};
+use super::{FilterStateRules, PathMatch, PathPattern, Requirement, RequirementMap, Rule};
 use crate::path::{RequestPath, normalise};
 
-const FIELDS: &[&str] = &[
-    "match.prefix",
-    "match.path",
-    "requires.provider_name",
-    "requires.allow_missing",
-    "requires.allow_missing_or_failed",
-];
+const MATCH_FIELDS: &[&str] = &["prefix", "path"];
 
 const MATCHES_NOT_BUILT: &[&str] = &[
     "safe_regex",
@@ -28,31 +23,54 @@ const MATCHES_NOT_BUILT: &[&str] = &[
     "dynamic_metadata",
 ];
 
-const REQUIREMENTS_NOT_BUILT: &[&str] =
-    &["provider_and_audiences", "requires_any", "requires_all", "extract_only_without_validation"];
-
 /// The fields of a rule: those that are read, and those that are known and refused.
-pub fn fields() -> (Vec<&'static str>, Vec<&'static str>) {
-    let mut refused = vec!["requirement_name"];
-    refused.extend(MATCHES_NOT_BUILT);
-    refused.extend(REQUIREMENTS_NOT_BUILT);
-    (FIELDS.to_vec(), refused)
+pub fn fields() -> (Vec<String>, Vec<&'static str>) {
+    let matches = MATCH_FIELDS.iter().map(|name| format!("match.{name}"));
+    let requires = requirement::FIELDS.iter().map(|name| format!("requires.{name}"));
+    (matches.chain(requires).chain(["requirement_name".to_owned()]).collect(), MATCHES_NOT_BUILT.to_vec())
 }
 
-pub(super) fn parse_all(node: &Node<'_>, providers: &[Provider]) -> Result<Vec<Rule>, ConfigError> {
-    node.items()?.into_iter().map(|item| parse(item, providers)).collect()
+pub(super) fn parse_all(
+    node: &Node<'_>,
+    names: &Names<'_>,
+    requirements: &RequirementMap,
+) -> Result<Vec<Rule>, ConfigError> {
+    node.items()?.into_iter().map(|item| parse(item, names, requirements)).collect()
 }
 
-fn parse(node: Node<'_>, providers: &[Provider]) -> Result<Rule, ConfigError> {
+fn parse(node: Node<'_>, names: &Names<'_>, requirements: &RequirementMap) -> Result<Rule, ConfigError> {
     let mut fields = Fields::of(node)?;
     let path = path_match(fields.require("match")?)?;
-    fields.refuse_null("requires")?;
-    let requirement = match fields.take("requires")? {
-        Some(node) => requirement(node, providers)?,
-        None => Requirement::None,
+    for name in ["requires", "requirement_name"] {
+        fields.refuse_null(name)?;
+    }
+    let requirement = match (fields.take("requires")?, fields.take("requirement_name")?) {
+        (Some(node), None) => names.requirement(node)?,
+        (None, Some(node)) => named(&node, requirements)?,
+        (None, None) => Requirement::None,
+        (Some(_), Some(name)) => {
+            return Err(name.error("a second requirement", "requires or requirement_name alone"));
+        }
     };
-    fields.finish(&["requirement_name"])?;
+    fields.finish(&[])?;
     Ok(Rule { path, requirement })
+}
+
+fn named(node: &Node<'_>, requirements: &RequirementMap) -> Result<Requirement, ConfigError> {
+    requirements.get(node.string()?).cloned().ok_or_else(|| {
+        let known: Vec<_> = requirements.names().collect();
+        node.expected(format!("a name in requirement_map: {}", known.join(", ")))
+    })
+}
+
+pub(super) fn filter_state(node: Node<'_>, names: &Names<'_>) -> Result<FilterStateRules, ConfigError> {
+    let mut fields = Fields::of(node)?;
+    let name = fields.require("name")?.non_empty_string()?.to_owned();
+    let requires = fields.take("requires")?;
+    fields.finish(&[])?;
+    let requires =
+        requires.map_or_else(|| Ok(RequirementMap::default()), |node| names.requirement_map(&node))?;
+    Ok(FilterStateRules { name, requires })
 }
 
 fn path_match(node: Node<'_>) -> Result<PathMatch, ConfigError> {
@@ -84,41 +102,6 @@ fn pattern(node: &Node<'_>) -> Result<PathPattern, ConfigError> {
         _ => Err(node.expected(
             "a path that starts with \"/\", without \"//\", dot segments, \";\", \"#\", \"\\\", encoded delimiters, \
              and with other bytes than printable ASCII percent-encoded",
-        )),
-    }
-}
-
-fn requirement(node: Node<'_>, providers: &[Provider]) -> Result<Requirement, ConfigError> {
-    let mut fields = Fields::of(node.clone())?;
-    let mut found = Vec::new();
-    if let Some(name) = fields.take("provider_name")? {
-        let wanted = name.string()?;
-        let index = providers.iter().position(|provider| provider.name == wanted).ok_or_else(|| {
-            let names: Vec<_> = providers.iter().map(|provider| provider.name.as_str()).collect();
-            name.expected(format!("the name of a provider: {}", names.join(", ")))
-        })?;
-        found.push(Requirement::Provider(ProviderId(index)));
-    }
-    for (name, requirement) in [
-        ("allow_missing", Requirement::AllowMissing),
-        ("allow_missing_or_failed", Requirement::AllowMissingOrFailed),
-    ] {
-        if let Some(node) = fields.take(name)? {
-            Fields::of(node)?.finish(&[])?;
-            found.push(requirement);
-        }
-    }
-    fields.finish(REQUIREMENTS_NOT_BUILT)?;
-    match found.as_slice() {
-        // `jwt_authn` takes this for "nothing is required". More likely a value is missing.
-        [] => Err(node.error(
-            "no requirement",
-            "one of provider_name, allow_missing, allow_missing_or_failed; to open the rule, leave \"requires\" out",
-        )),
-        [requirement] => Ok(*requirement),
-        _ => Err(node.error(
-            "more than one requirement",
-            "one of provider_name, allow_missing, allow_missing_or_failed",
         )),
     }
 }

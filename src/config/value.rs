@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::error::{ConfigError, describe};
 use crate::json::Json;
 
+/// The longest of Envoy's durations that is not an obvious mistake: 365 days.
+pub(super) const LONGEST_DURATION: Duration = Duration::from_secs(31_536_000);
+
 /// A value of the configuration and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
@@ -75,6 +78,18 @@ impl<'a> Node<'a> {
         };
         let item = |(index, value)| Node { path: format!("{}[{index}]", self.path), value };
         Ok(items.iter().enumerate().map(item).collect())
+    }
+
+    /// The members of an object in the order of the text. An empty list counts as an empty object: APISIX hands
+    /// empty maps over like that.
+    pub(super) fn members(&self, expected: &str) -> Result<Vec<(&'a str, Self)>, ConfigError> {
+        match self.value {
+            Json::Array(items) if items.is_empty() => Ok(Vec::new()),
+            Json::Object(object) => {
+                Ok(object.members().map(|(name, value)| (name, self.member(name, value))).collect())
+            }
+            _ => Err(self.expected(expected)),
+        }
     }
 
     pub(super) fn strings(&self) -> Result<Vec<String>, ConfigError> {

@@ -66,6 +66,16 @@ unsafe extern "C" {
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_set_effective_context(context_id: u32) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: OutPointer, size: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        argument: *const u8,
+        argument_size: usize,
+        data: OutPointer,
+        size: *mut usize,
+    ) -> u32;
 }
 
 /// Stream type of an HTTP request in `proxy_continue_stream`.
@@ -162,6 +172,36 @@ pub(super) fn set_tick_period(period: Option<Duration>) -> Result<(), HostError>
     // SAFETY: takes no pointers.
     let status = unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
     check("proxy_set_tick_period_milliseconds", status)
+}
+
+/// A property of the effective context; `None` when the host has none of this path, or one without a value.
+pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
+    let path = path.join("\0");
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: pointer and length are those of `path`; both out-pointers are valid for writing.
+    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
+    let value = take_buffer("proxy_get_property", status, data, size).ok()?;
+    (!value.is_empty()).then_some(value)
+}
+
+/// Writes a property of the effective context. Envoy puts `wasm.` in front of its name.
+pub(super) fn set_property(name: &str, value: &str) -> Result<(), HostError> {
+    // SAFETY: pointers and lengths are those of the strings, which outlive the call.
+    let status = unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    check("proxy_set_property", status)
+}
+
+/// Has the route of the request of the effective context chosen anew.
+pub(super) fn clear_route_cache() -> Result<(), HostError> {
+    let name = "clear_route_cache";
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: pointer and length are those of `name`; the argument is empty; both out-pointers are valid for writing.
+    let status = unsafe {
+        proxy_call_foreign_function(name.as_ptr(), name.len(), name.as_ptr(), 0, &raw mut data, &raw mut size)
+    };
+    take_buffer("proxy_call_foreign_function", status, data, size).map(drop)
 }
 
 /// Sends a request of our own; the answer comes to the context that is active in the SDK, under the token returned.

@@ -9,13 +9,15 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::ProviderId;
-use crate::engine::{Decision, Engine, FetchReply};
+use crate::config::{Answers, ProviderId};
+use crate::engine::{Decided, Decision, Engine, FetchReply};
+use crate::export::Property;
+use crate::host::attributes;
 use crate::host::calls::{self, BufferType, HostError, LogLevel, MapType};
 use crate::host::clock;
 use crate::jose::jwk::MAX_JWKS_BYTES;
 use crate::rejection::Rejection;
-use crate::request::RequestHead;
+use crate::request::{Attributes, RequestHead};
 use crate::rewrite::{HeaderEdit, HeaderEdits};
 use crate::time::UnixTime;
 
@@ -83,37 +85,51 @@ impl SharedGateway {
 
     /// Answers the request of the running stream, or has it wait.
     pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead, passed: &Passed) -> Outcome {
-        let decision = self.with(|gateway| gateway.decide(&head));
-        let own_fetch = self.with(|gateway| gateway.own_fetch(&decision));
-        let must_wait = own_fetch.is_some() || matches!(decision, Decision::Await(_));
-        if must_wait {
-            let waiting = Waiting { head, passed: Rc::clone(passed) };
-            match self.with(|gateway| gateway.wait(context_id, waiting, own_fetch)) {
-                Ok(()) => return Outcome::Pause,
-                Err(CannotWait::NothingToWaitFor) => return self.answer_again(context_id),
-                Err(CannotWait::Overloaded) => {}
-            }
+        let decided = self.with(|gateway| gateway.decide(&head));
+        let own_fetch = self.with(|gateway| gateway.own_fetch(&decided.decision));
+        let must_wait = own_fetch.is_some() || matches!(decided.decision, Decision::Await(_));
+        if !must_wait {
+            return self.answer(&decided, &head, passed);
         }
-        match decision {
-            Decision::Forward(edits) => forward(&edits, passed),
-            Decision::Refuse(rejection) => self.refuse(&rejection),
-            Decision::Await(_) => self.refuse(&Rejection::Overloaded),
+        let waiting = Waiting { head, passed: Rc::clone(passed) };
+        match self.with(|gateway| gateway.wait(context_id, waiting, own_fetch)) {
+            Ok(()) => Outcome::Pause,
+            Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
+            // A refresh that the request cannot wait for is left to another one.
+            Err(CannotWait::Overloaded(Waiting { head, passed })) => self.answer(&decided, &head, &passed),
         }
     }
 
     /// Answers a request that has waited, in its own stream's callback.
     pub(super) fn answer_again(&self, context_id: u32) -> Outcome {
         let waited = self.with(|gateway| {
-            let Waiting { head, passed } = gateway.waiting.remove(&context_id)?;
-            Some((gateway.decide(&head), passed))
+            let waiting = gateway.waiting.remove(&context_id)?;
+            Some((gateway.decide(&waiting.head), waiting))
         });
         match waited {
-            Some((Decision::Forward(edits), passed)) => forward(&edits, &passed),
-            Some((Decision::Refuse(rejection), _)) => self.refuse(&rejection),
-            Some((Decision::Await(_), _)) => {
-                self.refuse(&Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) })
+            Some((Decided { decision: Decision::Await(_), .. }, Waiting { head, .. })) => {
+                self.refuse(&Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) }, &head)
             }
+            Some((decided, Waiting { head, passed })) => self.answer(&decided, &head, &passed),
             None => Outcome::Pause,
+        }
+    }
+
+    /// Carries out a decision for the request of the effective context. One that would have to wait is refused.
+    fn answer(&self, decided: &Decided, head: &RequestHead, passed: &Passed) -> Outcome {
+        for Property { name, value } in &decided.properties {
+            log_at(LogLevel::Debug, calls::set_property(name, value));
+        }
+        match &decided.decision {
+            Decision::Forward(edits) => {
+                let outcome = forward(edits, passed);
+                if decided.clears_route {
+                    log_at(LogLevel::Debug, calls::clear_route_cache());
+                }
+                outcome
+            }
+            Decision::Refuse(rejection) => self.refuse(rejection, head),
+            Decision::Await(_) => self.refuse(&Rejection::Overloaded, head),
         }
     }
 
@@ -124,8 +140,8 @@ impl SharedGateway {
             return;
         }
         for (context_id, waiting) in waiting {
-            let decision = self.with(|gateway| gateway.decide(&waiting.head));
-            if matches!(decision, Decision::Await(_)) {
+            let decided = self.with(|gateway| gateway.decide(&waiting.head));
+            if matches!(decided.decision, Decision::Await(_)) {
                 self.with(|gateway| gateway.waiting.insert(context_id, waiting));
                 continue;
             }
@@ -133,12 +149,7 @@ impl SharedGateway {
             if calls::set_effective_context(context_id).is_err() {
                 continue;
             }
-            let outcome = match decision {
-                Decision::Forward(edits) => forward(&edits, &waiting.passed),
-                Decision::Refuse(rejection) => self.refuse(&rejection),
-                Decision::Await(_) => Outcome::Pause,
-            };
-            if outcome == Outcome::Continue {
+            if self.answer(&decided, &waiting.head, &waiting.passed) == Outcome::Continue {
                 resume();
             }
         }
@@ -148,18 +159,18 @@ impl SharedGateway {
 
     /// Refuses a request whose header the host did not hand over.
     pub(super) fn refuse_unread(&self, error: HostError) -> Outcome {
-        self.refuse(&host_failure(error))
+        self.refuse(&host_failure(error), &RequestHead::default())
     }
 
-    fn refuse(&self, rejection: &Rejection) -> Outcome {
-        let realm = self.with(|gateway| gateway.engine.as_ref().map(|engine| engine.config().realm.clone()));
-        send(rejection, &realm.unwrap_or_default())
+    fn refuse(&self, rejection: &Rejection, head: &RequestHead) -> Outcome {
+        let answers = self.with(|gateway| Some(gateway.engine.as_ref()?.config().answers.clone()));
+        send(rejection, &answers.unwrap_or_default(), head)
     }
 }
 
 /// Why a request that cannot be answered now cannot wait either.
 enum CannotWait {
-    Overloaded,
+    Overloaded(Waiting),
     NothingToWaitFor,
 }
 
@@ -177,13 +188,19 @@ impl Gateway {
     }
 
     /// The answer to a request as it stands now.
-    fn decide(&mut self, head: &RequestHead) -> Decision {
+    fn decide(&mut self, head: &RequestHead) -> Decided {
         match &mut self.engine {
             Some(engine) => engine.decide(head, clock::now()),
             None => {
-                Decision::Refuse(Rejection::HostFailure { detail: "there is no configuration".to_owned() })
+                Decided::refuse(Rejection::HostFailure { detail: "there is no configuration".to_owned() })
             }
         }
+    }
+
+    /// What the host says of the running request.
+    pub(super) fn attributes(&mut self) -> Attributes {
+        let config = self.engine.as_ref().map(Engine::config);
+        config.map(attributes::of_request).unwrap_or_default()
     }
 
     /// The document that the request just decided must fetch itself: none where the root can, else what it waits for,
@@ -207,7 +224,7 @@ impl Gateway {
         own_fetch: Option<ProviderId>,
     ) -> Result<(), CannotWait> {
         if self.waiting.len() >= MAX_WAITING {
-            return Err(CannotWait::Overloaded);
+            return Err(CannotWait::Overloaded(waiting));
         }
         self.waiting.insert(context_id, waiting);
         let is_on_its_way = match own_fetch {
@@ -273,6 +290,10 @@ impl Gateway {
 
     /// Sends every fetch that is due, from the root context.
     pub(super) fn send_due_fetches(&mut self) {
+        // Without timers the root may not call: whoever needs the document fetches it.
+        if self.timer.is_none() {
+            return;
+        }
         let due = self.engine.as_mut().map(|engine| engine.fetches(clock::now())).unwrap_or_default();
         for provider in due {
             self.send_fetch(provider, self.root_id);
@@ -356,15 +377,15 @@ fn forward(edits: &HeaderEdits, passed: &Passed) -> Outcome {
             passed.set(true);
             Outcome::Continue
         }
-        Err(error) => send(&host_failure(error), ""),
+        Err(error) => send(&host_failure(error), &Answers::default(), &RequestHead::default()),
     }
 }
 
-fn send(rejection: &Rejection, realm: &str) -> Outcome {
+fn send(rejection: &Rejection, answers: &Answers, head: &RequestHead) -> Outcome {
     let level = if rejection.status() >= 500 { LogLevel::Warn } else { LogLevel::Debug };
     calls::log(level, &format!("edge-authn: refused: {rejection}"));
     // When even this fails the request stays paused, which is closed.
-    log_failure(calls::send_reply(&rejection.reply(realm)));
+    log_failure(calls::send_reply(&rejection.reply(answers, head)));
     Outcome::Pause
 }
 
@@ -373,8 +394,12 @@ fn host_failure(error: HostError) -> Rejection {
 }
 
 pub(super) fn log_failure(result: Result<(), HostError>) {
+    log_at(LogLevel::Error, result);
+}
+
+fn log_at(level: LogLevel, result: Result<(), HostError>) {
     if let Err(error) = result {
-        calls::log(LogLevel::Error, &format!("edge-authn: {error}"));
+        calls::log(level, &format!("edge-authn: {error}"));
     }
 }
 

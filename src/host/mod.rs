@@ -7,6 +7,7 @@
 //! Header bytes and host statuses come from outside, and a panic takes the VM down with every request in it: the SDK's
 //! calls, which panic on both, are replaced by those in [`calls`].
 
+mod attributes;
 mod calls;
 mod clock;
 mod gateway;

@@ -27,6 +27,11 @@ impl Root {
     }
 }
 
+/// From WASI; the variables are those that `vm_config.environment_variables` of the plugin lists.
+fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl RootContext for Root {
     /// Reads the configuration. False makes Envoy refuse it, and keep the one it has.
     fn on_configure(&mut self, size: usize) -> bool {
@@ -35,7 +40,7 @@ impl RootContext for Root {
             _ => calls::buffer(BufferType::PluginConfiguration, size),
         };
         let config = match text {
-            Ok(text) => Config::parse(&text).map_err(|error| error.to_string()),
+            Ok(text) => Config::parse(&text, &environment_variable).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let config = match config {

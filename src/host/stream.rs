@@ -4,7 +4,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::host::calls::{self, HostError, MapType};
-use crate::host::gateway::{Outcome, Passed, SharedGateway, log_failure, resume};
+use crate::host::gateway::{Gateway, Outcome, Passed, SharedGateway, log_failure, resume};
 use crate::request::RequestHead;
 
 #[derive(Debug)]
@@ -36,7 +36,8 @@ impl HttpContext for Stream {
         let outcome = match calls::header_pairs(MapType::HttpRequestHeaders) {
             Ok(fields) if fields.is_empty() => self.gateway.refuse_unread(HostError::NO_REQUEST),
             Ok(fields) => {
-                self.gateway.answer_or_wait(self.context_id, RequestHead::new(fields), &self.passed)
+                let head = RequestHead::new(fields).with_attributes(self.gateway.with(Gateway::attributes));
+                self.gateway.answer_or_wait(self.context_id, head, &self.passed)
             }
             Err(error) => self.gateway.refuse_unread(error),
         };

@@ -35,6 +35,23 @@ pub struct RegisteredClaims<'a> {
 pub struct MalformedClaim {
     /// The claim's name.
     pub name: &'static str,
+    /// What is wrong with it.
+    pub fault: ClaimFault,
+}
+
+/// What is wrong with a claim.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClaimFault {
+    /// It is of another JSON type.
+    Type,
+    /// It is a number that is no date before the year 10000.
+    Range,
+}
+
+impl MalformedClaim {
+    const fn of_type(name: &'static str) -> Self {
+        Self { name, fault: ClaimFault::Type }
+    }
 }
 
 impl fmt::Display for MalformedClaim {
@@ -73,6 +90,11 @@ impl NumericDate {
         now.as_secs_f64() >= self.0 + skew.as_secs_f64()
     }
 
+    /// Whether this time is less than `span` ahead of `now`.
+    pub fn comes_within(self, now: UnixTime, span: Duration) -> bool {
+        self.0 - now.as_secs_f64() < span.as_secs_f64()
+    }
+
     /// Whether a token with this `nbf` may not be used yet at `now`.
     pub fn lies_ahead(self, now: UnixTime, skew: Duration) -> bool {
         self.0 > now.as_secs_f64() + skew.as_secs_f64()
@@ -82,12 +104,12 @@ impl NumericDate {
 fn string<'a>(payload: &'a Object<'_>, name: &'static str) -> Result<Option<&'a str>, MalformedClaim> {
     match payload.get(name) {
         None => Ok(None),
-        Some(value) => value.as_str().map(Some).ok_or(MalformedClaim { name }),
+        Some(value) => value.as_str().map(Some).ok_or(MalformedClaim::of_type(name)),
     }
 }
 
 fn audiences<'a>(payload: &'a Object<'_>) -> Result<Vec<&'a str>, MalformedClaim> {
-    let malformed = MalformedClaim { name: "aud" };
+    let malformed = MalformedClaim::of_type("aud");
     match payload.get("aud") {
         None => Ok(Vec::new()),
         Some(Json::String(audience)) => Ok(vec![audience]),
@@ -105,10 +127,10 @@ fn numeric_date(payload: &Object<'_>, name: &'static str) -> Result<Option<Numer
             if seconds.abs() <= LATEST_NUMERIC_DATE {
                 Ok(Some(NumericDate(seconds)))
             } else {
-                Err(MalformedClaim { name })
+                Err(MalformedClaim { name, fault: ClaimFault::Range })
             }
         }
-        Some(_) => Err(MalformedClaim { name }),
+        Some(_) => Err(MalformedClaim::of_type(name)),
     }
 }
 
@@ -147,7 +169,7 @@ mod tests {
             "1700000000000",
             "253402300800",
         ] {
-            assert_eq!(expires(exp), Err(MalformedClaim { name: "exp" }), "{exp}");
+            assert_eq!(expires(exp).map_err(|malformed| malformed.name), Err("exp"), "{exp}");
         }
     }
 
@@ -180,7 +202,7 @@ mod tests {
             r#"{"aud":null}"#,
             r#"{"aud":[["a"]]}"#,
         ] {
-            assert_eq!(read(aud), Err(MalformedClaim { name: "aud" }));
+            assert_eq!(read(aud), Err(MalformedClaim::of_type("aud")));
         }
     }
 

@@ -1,19 +1,23 @@
-//! Key sets (RFC 7517 section 5): which keys of a document may verify, and which of them a token may mean.
+//! Key sets: which keys of a document may verify, and which of them a token may mean.
 //!
-//! Takes the text of a JWKS, gives the usable keys. Keys are read one by one, and one that cannot be used is left out
-//! with its reason: an odd neighbour never spoils a set. Deliberately ignores the certificate members (`x5c`, ...) and
-//! the private ones.
+//! Takes a document, gives its usable keys. A document is a JWKS (RFC 7517 section 5), an object of certificates in PEM
+//! by their `kid` (as Google publishes them), or public keys and certificates in PEM (RFC 7468), which have no `kid`.
+//! Keys are read one by one, and one that cannot be used is left out with its reason: an odd neighbour never spoils a
+//! set. A private key in PEM spoils it. Deliberately ignores the certificate members of JWKs (`x5c`, ...) and the private
+//! ones.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::jose::algorithm::ec::{EcKey, P256, P384, P521};
 use crate::jose::algorithm::ed25519::Ed25519Key;
 use crate::jose::algorithm::hmac::HmacKey;
-use crate::jose::algorithm::p256::P256Key;
 use crate::jose::algorithm::rsa::RsaKey;
-use crate::jose::algorithm::{Algorithm, KeyError, VerificationKey};
+use crate::jose::algorithm::{Algorithm, KeyError, VerificationKey, boxed};
+use crate::jose::pem::{self, PemBlock, PemError};
+use crate::jose::public_key;
 use crate::jose::token::{CompactToken, JoseHeader};
 use crate::json::{Json, JsonError, Object};
 
@@ -53,7 +57,7 @@ struct Jwk {
 /// A key of the document that is not used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SkippedKey {
-    /// Its place in `keys`, from 0.
+    /// Its place among the keys of the document, from 0.
     pub position: usize,
     /// Why.
     pub reason: UnusableKey,
@@ -88,8 +92,10 @@ pub enum JwksError {
         /// Each of them, with its reason.
         skipped: Vec<SkippedKey>,
     },
-    /// Not a JSON object with a `keys` array.
+    /// Not a JSON object with a `keys` array, nor any of the other forms.
     NotJwks,
+    /// Not PEM of public keys.
+    Pem(PemError),
     /// More than [`MAX_JWKS_BYTES`].
     TooLarge {
         /// Bytes found.
@@ -112,34 +118,78 @@ pub enum SignatureError {
 }
 
 impl JwkSet {
-    /// Reads a JWKS document.
+    /// Reads a document of any of the forms.
     ///
     /// # Errors
     ///
     /// See [`JwksError`].
     pub fn parse(text: &[u8], origin: KeyOrigin) -> Result<Self, JwksError> {
+        let text = check_size(text)?;
+        // serde would also take an array for the members of an object in their order.
+        if text.trim_ascii_start().starts_with('{') {
+            Self::from_json(text, origin)
+        } else if pem::is_pem(text) {
+            Self::from_pem(text)
+        } else {
+            Err(JwksError::NotJwks)
+        }
+    }
+
+    /// Reads public keys and certificates in PEM.
+    ///
+    /// # Errors
+    ///
+    /// See [`JwksError`].
+    pub fn parse_pem(text: &[u8]) -> Result<Self, JwksError> {
+        Self::from_pem(check_size(text)?)
+    }
+
+    fn from_json(text: &str, origin: KeyOrigin) -> Result<Self, JwksError> {
         #[derive(Deserialize)]
         struct Document<'a> {
             #[serde(borrow)]
             keys: Vec<&'a RawValue>,
         }
 
-        if text.len() > MAX_JWKS_BYTES {
-            return Err(JwksError::TooLarge { bytes: text.len() });
-        }
         // Only the outer shape is needed here, and strictness about it is serde's: a `keys` given twice is refused.
-        let text = std::str::from_utf8(text).map_err(|_| JwksError::NotJwks)?;
-        // serde would take an array for the members of the object in their order.
-        if !text.trim_ascii_start().starts_with('{') {
-            return Err(JwksError::NotJwks);
+        match serde_json::from_str::<Document<'_>>(text) {
+            Ok(document) => Self::collect(document.keys, |raw| Jwk::parse(raw.get().as_bytes(), origin)),
+            Err(_) => Self::from_certificates(text),
         }
-        let document: Document<'_> = serde_json::from_str(text).map_err(|_| JwksError::NotJwks)?;
-        if document.keys.len() > MAX_KEYS {
-            return Err(JwksError::TooManyKeys { keys: document.keys.len() });
+    }
+
+    fn from_certificates(text: &str) -> Result<Self, JwksError> {
+        let certificates = Object::parse(text.as_bytes()).map_err(|_| JwksError::NotJwks)?;
+        let mut blocks = Vec::new();
+        for (key_id, value) in certificates.members() {
+            let text = value.as_str().filter(|text| pem::is_pem(text)).ok_or(JwksError::NotJwks)?;
+            // Of a chain, the first is whose key it is; the others have signed that.
+            let first = pem::blocks(text).map_err(JwksError::Pem)?.into_iter().next();
+            blocks.extend(first.map(|block| (Some(key_id.to_owned()), block)));
+        }
+        if blocks.is_empty() { Err(JwksError::NotJwks) } else { Self::from_blocks(blocks) }
+    }
+
+    fn from_pem(text: &str) -> Result<Self, JwksError> {
+        let blocks = pem::blocks(text).map_err(JwksError::Pem)?;
+        Self::from_blocks(blocks.into_iter().map(|block| (None, block)).collect())
+    }
+
+    fn from_blocks(blocks: Vec<(Option<String>, PemBlock<'_>)>) -> Result<Self, JwksError> {
+        Self::collect(blocks, |(key_id, block)| {
+            let key = public_key::from_pem_block(block.label, &block.der).map_err(UnusableKey::Material)?;
+            Ok(Jwk { key_id, algorithm: None, key })
+        })
+    }
+
+    /// Reads the keys of a document one by one.
+    fn collect<T>(found: Vec<T>, read: impl Fn(T) -> Result<Jwk, UnusableKey>) -> Result<Self, JwksError> {
+        if found.len() > MAX_KEYS {
+            return Err(JwksError::TooManyKeys { keys: found.len() });
         }
         let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
-        for (position, raw) in document.keys.into_iter().enumerate() {
-            match Jwk::parse(raw.get().as_bytes(), origin) {
+        for (position, key) in found.into_iter().enumerate() {
+            match read(key) {
                 Ok(key) => set.keys.push(key),
                 Err(reason) => set.skipped.push(SkippedKey { position, reason }),
             }
@@ -158,16 +208,29 @@ impl JwkSet {
         self.keys.len()
     }
 
+    /// The algorithms that some key verifies, in order.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        Algorithm::ALL.into_iter().filter(|algorithm| self.keys.iter().any(|jwk| jwk.verifies(*algorithm)))
+    }
+
     /// Looks for the key that made the token's signature; `header` is that token's.
     ///
-    /// A key is tried when its `kid` equals the token's, or when either has none, and when its type, curve and `alg`
-    /// allow the token's `alg` (RFC 7515 section 6, RFC 8725 section 3.1).
+    /// A key is tried when its `kid` equals the token's, or when either has none, and when the token's `alg` is one of
+    /// `allowed` that its type, curve and `alg` allow (RFC 7515 section 6, RFC 8725 section 3.1).
     ///
     /// # Errors
     ///
     /// See [`SignatureError`].
-    pub fn verify(&self, header: &JoseHeader, token: &CompactToken<'_>) -> Result<(), SignatureError> {
-        let algorithm = Algorithm::from_name(&header.algorithm).ok_or(SignatureError::NoKey)?;
+    pub fn verify(
+        &self,
+        header: &JoseHeader,
+        token: &CompactToken<'_>,
+        allowed: &[Algorithm],
+    ) -> Result<(), SignatureError> {
+        let algorithm = header.algorithm;
+        if !allowed.contains(&algorithm) {
+            return Err(SignatureError::NoKey);
+        }
         let mut candidates = self
             .keys
             .iter()
@@ -210,9 +273,11 @@ impl Jwk {
             (Some(own), Some(wanted)) => own == wanted,
             _ => true,
         };
-        kids_agree
-            && self.algorithm.is_none_or(|own| own == algorithm)
-            && self.key.algorithms().contains(&algorithm)
+        kids_agree && self.verifies(algorithm)
+    }
+
+    fn verifies(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|own| own == algorithm) && self.key.algorithms().contains(&algorithm)
     }
 }
 
@@ -230,25 +295,27 @@ fn check_purpose(jwk: &Object<'_>) -> Result<(), UnusableKey> {
 }
 
 fn material(jwk: &Object<'_>, origin: KeyOrigin) -> Result<Box<dyn VerificationKey>, UnusableKey> {
-    fn boxed<K: VerificationKey + 'static>(
-        key: Result<K, KeyError>,
-    ) -> Result<Box<dyn VerificationKey>, UnusableKey> {
-        match key {
-            Ok(key) => Ok(Box::new(key)),
-            Err(error) => Err(UnusableKey::Material(error)),
-        }
-    }
-
     let curve = jwk.get("crv").and_then(Json::as_str);
-    match jwk.get("kty").and_then(Json::as_str) {
-        Some("RSA") => boxed(RsaKey::from_jwk(jwk)),
-        Some("EC") if curve == Some("P-256") => boxed(P256Key::from_jwk(jwk)),
-        Some("OKP") if curve == Some("Ed25519") => boxed(Ed25519Key::from_jwk(jwk)),
-        Some("EC" | "OKP") => Err(UnusableKey::Material(KeyError::Curve)),
-        Some("oct") if origin == KeyOrigin::Configuration => boxed(HmacKey::from_jwk(jwk)),
-        Some("oct") => Err(UnusableKey::PublishedSecret),
-        _ => Err(UnusableKey::Type),
+    let key = match (jwk.get("kty").and_then(Json::as_str), curve) {
+        (Some("RSA"), _) => boxed(RsaKey::from_jwk(jwk)),
+        (Some("EC"), Some("P-256")) => boxed(EcKey::<P256>::from_jwk(jwk)),
+        (Some("EC"), Some("P-384")) => boxed(EcKey::<P384>::from_jwk(jwk)),
+        (Some("EC"), Some("P-521")) => boxed(EcKey::<P521>::from_jwk(jwk)),
+        (Some("OKP"), Some("Ed25519")) => boxed(Ed25519Key::from_jwk(jwk)),
+        (Some("EC" | "OKP"), _) => Err(KeyError::Curve),
+        (Some("oct"), _) if origin == KeyOrigin::Configuration => boxed(HmacKey::from_jwk(jwk)),
+        (Some("oct"), _) => return Err(UnusableKey::PublishedSecret),
+        _ => return Err(UnusableKey::Type),
+    };
+    key.map_err(UnusableKey::Material)
+}
+
+/// The document as text, when it is not too large.
+fn check_size(text: &[u8]) -> Result<&str, JwksError> {
+    if text.len() > MAX_JWKS_BYTES {
+        return Err(JwksError::TooLarge { bytes: text.len() });
     }
+    std::str::from_utf8(text).map_err(|_| JwksError::NotJwks)
 }
 
 impl fmt::Display for UnusableKey {
@@ -282,6 +349,7 @@ impl fmt::Display for JwksError {
                 if skipped.len() > 4 { write!(f, " and {} more", skipped.len() - 4) } else { Ok(()) }
             }
             Self::NotJwks => f.write_str("not a JSON object with a \"keys\" array"),
+            Self::Pem(error) => write!(f, "{error}"),
             Self::TooLarge { bytes } => write!(f, "{bytes} bytes, more than the {MAX_JWKS_BYTES} allowed"),
             Self::TooManyKeys { keys } => write!(f, "{keys} keys, more than the {MAX_KEYS} allowed"),
         }

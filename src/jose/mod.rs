@@ -7,4 +7,6 @@ pub mod algorithm;
 pub mod base64url;
 pub mod claims;
 pub mod jwk;
+pub mod pem;
+pub mod public_key;
 pub mod token;

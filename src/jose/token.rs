@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::jose::algorithm::Algorithm;
 use crate::jose::base64url;
 use crate::jose::claims::MalformedClaim;
 use crate::json::{Json, JsonError, Object};
@@ -46,7 +47,7 @@ pub struct UnverifiedToken<'t> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct JoseHeader {
     /// `alg`, as the token claims it.
-    pub algorithm: String,
+    pub algorithm: Algorithm,
     /// `kid`, as the token claims it; an empty one is a `kid`, not "none".
     pub key_id: Option<String>,
 }
@@ -85,6 +86,8 @@ pub enum TokenError {
     Segments,
     /// Longer than [`MAX_TOKEN_BYTES`].
     TooLong,
+    /// `alg` is not one that can be verified.
+    UnsupportedAlgorithm,
     /// `typ` is not a string, or names a kind of token that is never a credential.
     Type,
 }
@@ -102,6 +105,7 @@ impl fmt::Display for TokenError {
             Self::NotJson { part, .. } => write!(f, "the {part} is not a strict JSON object"),
             Self::Segments => f.write_str("not three segments"),
             Self::TooLong => write!(f, "longer than {MAX_TOKEN_BYTES} bytes"),
+            Self::UnsupportedAlgorithm => f.write_str("alg is not supported"),
             Self::Type => f.write_str("typ is not that of a credential"),
         }
     }
@@ -141,6 +145,11 @@ impl<'t> CompactToken<'t> {
         self.signing_input.as_bytes()
     }
 
+    /// The decoded header.
+    pub fn header_text(&self) -> &[u8] {
+        &self.header
+    }
+
     /// The payload segment as it was sent.
     pub const fn payload_segment(&self) -> &'t str {
         self.payload_segment
@@ -168,7 +177,7 @@ impl<'t> CompactToken<'t> {
     /// # Errors
     ///
     /// [`TokenError::NotJson`], [`TokenError::CriticalHeader`], [`TokenError::Type`], [`TokenError::Nested`],
-    /// [`TokenError::Algorithm`], [`TokenError::KeyId`].
+    /// [`TokenError::Algorithm`], [`TokenError::UnsupportedAlgorithm`], [`TokenError::KeyId`].
     pub fn header(&self) -> Result<JoseHeader, TokenError> {
         let header =
             Object::parse(&self.header).map_err(|error| TokenError::NotJson { part: "header", error })?;
@@ -178,7 +187,8 @@ impl<'t> CompactToken<'t> {
             }
         }
         check_type(&header)?;
-        let algorithm = header.get("alg").and_then(Json::as_str).ok_or(TokenError::Algorithm)?.to_owned();
+        let algorithm = header.get("alg").and_then(Json::as_str).ok_or(TokenError::Algorithm)?;
+        let algorithm = Algorithm::from_name(algorithm).ok_or(TokenError::UnsupportedAlgorithm)?;
         let key_id = match header.get("kid") {
             None => None,
             Some(Json::String(kid)) if kid.len() <= MAX_KID_BYTES => Some(kid.clone().into_owned()),

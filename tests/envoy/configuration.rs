@@ -15,8 +15,8 @@ async fn a_wrong_configuration_is_refused_with_one_message() {
             "providers.acme.clock_skew_seconds: found the string \"soon\", expected a whole number",
         ),
         (
-            json!({ "jwt_cache_config": {} }),
-            "providers.acme.jwt_cache_config: found a field that this version does not support",
+            json!({ "preset": "auth0" }),
+            "providers.acme.preset: found a field that this version does not support",
         ),
     ] {
         let configuration = scene.configuration(extra);

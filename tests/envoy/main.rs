@@ -24,3 +24,5 @@ mod refusals;
 mod scene;
 mod self_test;
 mod support;
+mod surroundings;
+mod vectors;

@@ -5,28 +5,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
     ("path", &["request"]),
     ("jose", &["json", "time"]),
     ("config", &["jose", "json", "path"]),
-    ("keys", &["jose", "time"]),
+    ("keys", &["config", "jose", "time"]),
     ("verify", &["config", "jose", "json", "time"]),
-    ("rejection", &["verify"]),
-    ("rule", &["config", "path", "rejection"]),
+    ("rejection", &["config", "jose", "request", "verify"]),
+    ("rule", &["config", "path", "rejection", "request"]),
     ("credential", &["config", "rejection", "request"]),
     ("authorize", &["config", "credential", "rejection", "verify"]),
-    ("rewrite", &["authorize", "config", "credential", "json", "request", "verify"]),
+    ("export", &["authorize", "config", "json", "rejection"]),
+    ("rewrite", &["authorize", "config", "credential", "jose", "json", "request"]),
     (
         "engine",
         &[
             "authorize",
             "config",
             "credential",
+            "export",
             "jose",
-            "json",
             "keys",
             "rejection",
             "request",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::configuration;
 
 fn error(text: &str) -> String {
-    Config::parse(text.as_bytes()).map(|_| String::new()).unwrap_or_else(|error| error.to_string())
+    Config::parse(text.as_bytes(), &|_| None).map(|_| String::new()).unwrap_or_else(|error| error.to_string())
 }
 
 fn error_with(provider: Value) -> String {
@@ -42,7 +42,7 @@ fn both_spellings_of_protobuf_json_mean_the_same() {
         .replace("claim_name", "claimName")
         .replace("provider_name", "providerName");
     assert_ne!(snake, camel);
-    let read = |text: &str| format!("{:?}", Config::parse(text.as_bytes()).unwrap());
+    let read = |text: &str| format!("{:?}", Config::parse(text.as_bytes(), &|_| None).unwrap());
     assert_eq!(read(snake), read(&camel));
 }
 
@@ -50,11 +50,11 @@ fn both_spellings_of_protobuf_json_mean_the_same() {
 fn what_is_not_written_has_the_value_of_jwt_authn() {
     let text = r#"{"providers": {"a": {"remote_jwks": {"http_uri": {"uri": "https://h:1/k?x", "cluster": "c"}}, "issuer": "", "audiences": {}}},
         "rules": [{"match": {"path": "/x"}}]}"#;
-    let config = Config::parse(text.as_bytes()).unwrap();
+    let config = Config::parse(text.as_bytes(), &|_| None).unwrap();
     let provider = &config.providers[0];
     assert_eq!(provider.issuer, None);
     assert_eq!(provider.clock_skew.as_secs(), 60);
-    assert!(!provider.forward && provider.require_expiration && provider.audiences.is_empty());
+    assert!(!provider.forward && provider.require_expiration && provider.audiences.allowed.is_empty());
     assert_eq!(provider.locations.len(), 2);
     assert!(matches!(&provider.locations[1], Location::Query(name) if name == "access_token"));
     let edge_authn::config::KeySource::Remote(remote) = &provider.keys else { panic!() };
@@ -66,7 +66,7 @@ fn what_is_not_written_has_the_value_of_jwt_authn() {
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
 }
 
-const NO_REQUIREMENT: &str = "rules[0].requires: found no requirement, expected one of provider_name, allow_missing, allow_missing_or_failed; to open the rule, leave \"requires\" out";
+const NO_REQUIREMENT: &str = "rules[0].requires: found no requirement, expected one of provider_name, provider_and_audiences, requires_any, requires_all, allow_missing, allow_missing_or_failed, extract_only_without_validation; to open the rule, leave \"requires\" out";
 
 #[test]
 fn an_error_names_the_path_what_was_found_and_what_was_expected() {
@@ -120,15 +120,15 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
         ),
         (
             error_with(json!({ "claim_to_headers": [{ "header_name": "x" }] })),
-            "providers.acme.claim_to_headers[0]: found nothing, expected the field \"claim_name\"",
+            "providers.acme.claim_to_headers[0]: found no claim, expected \"claim_name\" or \"claim_path\"",
         ),
         (
             error_with(json!({ "local_jwks": null })),
-            "providers.acme: found no source of keys, expected \"remote_jwks\" or \"local_jwks\"",
+            "providers.acme: found no source of keys, expected \"remote_jwks\", \"local_jwks\" or \"jwt_key\"",
         ),
         (
             error_with(json!({ "local_jwks": { "filename": "/k" } })),
-            "providers.acme.local_jwks.filename: found a field that this version does not support, expected no such field",
+            "providers.acme.local_jwks.filename: found the name of a file, expected inline_string, environment_variable or remote_jwks: a Wasm filter cannot read files",
         ),
         (
             error_with(json!({ "local_jwks": { "inline_string": "{}" } })),
@@ -166,11 +166,11 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
             error_with_rule(
                 &json!({ "match": { "prefix": "/" }, "requires": { "allow_missing": {}, "provider_name": "acme" } }),
             ),
-            "rules[0].requires: found more than one requirement, expected one of provider_name, allow_missing, allow_missing_or_failed",
+            "rules[0].requires: found more than one requirement, expected one of provider_name, provider_and_audiences, requires_any, requires_all, allow_missing, allow_missing_or_failed, extract_only_without_validation",
         ),
         (
             error_with_rule(&json!({ "match": { "prefix": "/" }, "requires": { "requires_any": {} } })),
-            "rules[0].requires.requires_any: found a field that this version does not support, expected no such field",
+            "rules[0].requires.requires_any: found nothing, expected the field \"requirements\"",
         ),
         (error(r#"{"rules":null}"#), "rules: found null, expected a value, or no such field"),
         (
@@ -211,8 +211,8 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
             "providers[\"a b\"].issuer: found the number 1, expected a string",
         ),
         (
-            error(r#"{"bypassCorsPreflight":true}"#),
-            "bypassCorsPreflight: found a field that this version does not support, expected no such field",
+            error(r#"{"crypto":"auto"}"#),
+            "crypto: found a field that this version does not support, expected no such field",
         ),
     ] {
         assert_eq!(found, expected);
@@ -272,8 +272,9 @@ fn one_field_in_two_spellings_is_refused() {
 
 #[test]
 fn probable_mistakes_are_warned_about() {
-    let keys = json!({ "keys": [crate::support::KEY.jwk(), { "kty": "EC", "crv": "P-521" }] }).to_string();
+    let keys =
+        json!({ "keys": [crate::support::KEY.jwk(), { "kty": "EC", "crv": "secp256k1" }] }).to_string();
     let configuration = configuration(json!({ "local_jwks": { "inline_string": keys } }));
-    let config = Config::parse(configuration.to_string().as_bytes()).unwrap();
+    let config = Config::parse(configuration.to_string().as_bytes(), &|_| None).unwrap();
     assert_eq!(config.warnings, ["providers.acme.local_jwks: not used: keys[1]: the curve is not supported"]);
 }

@@ -50,7 +50,7 @@ fn the_fields_that_are_read_are_those_that_are_listed() {
 }
 
 fn error(configuration: &Value) -> String {
-    config::Config::parse(configuration.to_string().as_bytes())
+    config::Config::parse(configuration.to_string().as_bytes(), &|_| None)
         .expect_err("a wrong configuration")
         .to_string()
 }

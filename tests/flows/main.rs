@@ -17,6 +17,7 @@ mod key_schedule;
 mod peers_holes;
 mod property;
 mod refusals;
+mod requirements;
 mod rewriting;
 mod support;
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use edge_authn::config::{Config, ProviderId};
+use edge_authn::config::{Answers, Config, ProviderId};
 use edge_authn::engine::{Decision, Engine, FetchReply};
 use edge_authn::rejection::{Rejection, Reply};
 use edge_authn::request::RequestHead;
@@ -35,7 +35,8 @@ pub struct Received(pub Vec<(String, String)>);
 
 impl Gateway {
     pub fn new(configuration: &Value) -> Self {
-        let config = Config::parse(configuration.to_string().as_bytes()).expect("a valid configuration");
+        let config =
+            Config::parse(configuration.to_string().as_bytes(), &|_| None).expect("a valid configuration");
         Self { engine: Engine::new(config), now: UnixTime::from_secs(START) }
     }
 
@@ -50,7 +51,7 @@ impl Gateway {
     }
 
     pub fn decide(&mut self, head: &RequestHead) -> Decision {
-        self.engine.decide(head, self.now)
+        self.engine.decide(head, self.now).decision
     }
 
     /// What the upstream receives of this request.
@@ -72,7 +73,7 @@ impl Gateway {
 
     #[track_caller]
     pub fn reply(&mut self, head: &RequestHead) -> Reply {
-        self.refuse(head).reply("test")
+        self.refuse(head).reply(&Answers { realm: "test".to_owned(), ..Answers::default() }, head)
     }
 
     /// Answers the fetch that is under way for the first provider.

@@ -79,7 +79,6 @@ fn a_request_that_waited_is_held_against_the_keys_like_any_other() {
         (SigningKey::eddsa("k9").sign(&claims(json!({}))), "invalid_token"),
         (KEY.sign(&claims(json!({ "exp": 1_700_000_000 }))), "expired"),
         (KEY.sign(&claims(json!({ "aud": "other" }))), "audience"),
-        (KEY.sign(&claims(json!({ "iss": "https://evil.example" }))), "issuer"),
     ]
     .map(|(token, label)| (scene.host.request(bearer("/", &token)), label));
     let call = scene.call();

@@ -50,8 +50,6 @@ pub(crate) struct Summary {
     pub(crate) accepted: usize,
     /// Cases that were refused and must be.
     pub(crate) refused: usize,
-    /// Cases to accept whose algorithm is not supported; they were refused.
-    pub(crate) unsupported: usize,
     /// Cases to refuse by a policy that is not ours; they were accepted.
     pub(crate) other_policy: usize,
     /// Everything else, with the reason.
@@ -61,7 +59,7 @@ pub(crate) struct Summary {
 impl Summary {
     /// How many cases were run.
     pub(crate) fn total(&self) -> usize {
-        self.accepted + self.refused + self.unsupported + self.other_policy + self.wrong.len()
+        self.accepted + self.refused + self.other_policy + self.wrong.len()
     }
 }
 
@@ -75,7 +73,6 @@ pub(crate) fn run() -> Summary {
         match (case.expect.as_str(), &verdict) {
             ("accept", Ok(())) => summary.accepted += 1,
             ("reject", Err(_)) => summary.refused += 1,
-            ("accept", Err(_)) if !case.has_supported_algorithm() => summary.unsupported += 1,
             ("reject", Ok(())) if case.has_other_policy() => summary.other_policy += 1,
             _ => summary.wrong.push(format!("{}: expected {}, got {verdict:?}", case.id, case.expect)),
         }
@@ -91,11 +88,14 @@ impl Case {
         let compact = CompactToken::decode(&self.token).map_err(|error| error.to_string())?;
         if self.layer == "jws" {
             let header = compact.header().map_err(|error| error.to_string())?;
-            return keys.verify(&header, &compact).map_err(|error| format!("{error:?}"));
+            return keys.verify(&header, &compact, &Algorithm::ALL).map_err(|error| format!("{error:?}"));
         }
         let token = compact.parse().map_err(|error| error.to_string())?;
         let now = UnixTime::from_secs(self.now.unwrap_or(ANY_DATE));
-        verify(token, &self.provider(), &keys, now).map(|_| ()).map_err(|error| error.to_string())
+        let provider = self.provider();
+        verify(&token, &provider, &provider.audiences, &keys, now)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 
     fn provider(&self) -> Provider {
@@ -106,7 +106,8 @@ impl Case {
             "clock_skew_seconds": self.config.skew,
             "remote_jwks": { "http_uri": { "uri": "https://idp.example/jwks", "cluster": "idp" } },
         } } });
-        let mut config = Config::parse(configuration.to_string().as_bytes()).expect("a valid configuration");
+        let mut config =
+            Config::parse(configuration.to_string().as_bytes(), &|_| None).expect("a valid configuration");
         config.providers.pop().expect("one provider")
     }
 
@@ -120,11 +121,5 @@ impl Case {
 
     fn has_other_policy(&self) -> bool {
         self.tags.iter().any(|tag| OTHER_POLICIES.contains(&tag.as_str()))
-    }
-
-    fn has_supported_algorithm(&self) -> bool {
-        let compact = CompactToken::decode(&self.token);
-        let header = compact.and_then(|compact| compact.header());
-        header.is_ok_and(|header| Algorithm::from_name(&header.algorithm).is_some())
     }
 }

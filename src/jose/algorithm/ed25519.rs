@@ -1,6 +1,6 @@
-//! Ed25519 keys (RFC 8037 section 2, RFC 8032 section 5.1): `EdDSA`.
+//! Ed25519 keys (RFC 8037 section 2, RFC 8032 section 5.1): `EdDSA`, also under its newer name `Ed25519` (RFC 9864).
 //!
-//! Takes the `crv` and `x` of a JWK, gives a key that is not of small order. Verification is the strict one: with the
+//! Takes the `x` of a JWK, or the bytes of the key; gives a key that is not of small order. Verification is the strict one: with the
 //! lenient equation, some keys accept one signature for many messages. `jwt-compact`'s own Ed25519 verifies leniently,
 //! so its signature type is used here and its verification is not.
 
@@ -21,8 +21,16 @@ impl Ed25519Key {
     ///
     /// [`KeyError::Member`], [`KeyError::Point`].
     pub fn from_jwk(jwk: &Object<'_>) -> Result<Self, KeyError> {
-        let x = bytes(jwk, "x")?.try_into().map_err(|_| KeyError::Point)?;
-        let key = VerifyingKey::from_bytes(&x).map_err(|_| KeyError::Point)?;
+        Self::from_bytes(&bytes(jwk, "x")?)
+    }
+
+    /// The key behind its 32 bytes (RFC 8032 section 5.1.5).
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Point`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let key = VerifyingKey::try_from(bytes).map_err(|_| KeyError::Point)?;
         if key.is_weak() { Err(KeyError::Point) } else { Ok(Self(key)) }
     }
 }

@@ -220,6 +220,8 @@ impl EnvoyProcess {
             .args(["--concurrency", &workers.to_string(), "--log-level", log_level])
             // At its start Envoy lists its hundreds of extensions.
             .args(["--component-log-level", "main:warning"])
+            // Access logs wait for seconds otherwise.
+            .args(["--file-flush-interval-msec", "50"])
             // Envoys on one machine would find each other's shared memory.
             .arg("--disable-hot-restart")
             .stdin(Stdio::null())

@@ -2,12 +2,22 @@
 //!
 //! Takes the reason a stage gives, gives the local reply. The only home of status codes. Until a signature has been
 //! verified every reason inside the token gives one uniform answer, so that a forger learns nothing; the precise
-//! reason goes to the log alone. Nothing of the request is ever reflected.
+//! reason goes to the log alone. Nothing of the request is reflected, except its URL in the wording of Envoy.
 
+mod jwt_status;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::{Answers, Wording};
+use crate::request::{RequestHead, split_target};
 use crate::verify::VerifyError;
+
+pub use jwt_status::JwtStatus;
+
+/// The longest URL in a challenge in Envoy's wording, in bytes (envoy `jwt_authn/filter.cc`).
+const MAX_URL_BYTES: usize = 256;
 
 /// Why a request is not let through.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +47,13 @@ pub enum Rejection {
     NoRule,
     /// Too many requests wait for keys already.
     Overloaded,
+    /// The route asks for a requirement that the configuration does not have.
+    UnknownRequirementName {
+        /// The name in the route's metadata.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
 }
 
 /// A response that the gateway gives in place of the upstream.
@@ -46,8 +63,8 @@ pub struct Reply {
     pub status: u16,
     /// The header fields.
     pub headers: Vec<(&'static str, String)>,
-    /// The body, `text/plain`; never empty, since some hosts put a page of their own in place of an empty one.
-    pub body: &'static str,
+    /// The body, `text/plain`. Empty only on request: some hosts put a page of their own in place of an empty one.
+    pub body: Cow<'static, str>,
     /// A short name of the reason for access logs, `edge_authn_` and the rejection's label.
     pub details: String,
 }
@@ -89,10 +106,11 @@ answers! {
     EXPIRED = "expired", 401, INVALID_TOKEN, "The access token expired";
     NO_EXPIRATION = "no_expiration", 401, INVALID_TOKEN, "The access token has no expiration time";
     NOT_YET_VALID = "not_yet_valid", 401, INVALID_TOKEN, "The access token is not valid yet";
-    ISSUER = "issuer", 401, INVALID_TOKEN, "The access token is from another issuer";
+    LIFETIME = "lifetime", 401, INVALID_TOKEN, "The access token lives too long";
     AUDIENCE = "audience", 401, INVALID_TOKEN, "The access token is not meant for this service";
     AMBIGUOUS_PATH = "ambiguous_path", 400, None, "The request path is ambiguous";
     NO_RULE = "no_rule", 403, None, "Access is denied";
+    UNKNOWN_REQUIREMENT = "unknown_requirement", 403, None, "Access is denied";
     KEYS_UNAVAILABLE =
         "keys_unavailable", 503, None, "The keys to verify the access token are not available";
     OVERLOADED = "overloaded", 503, None, "Too many requests are waiting to be authenticated";
@@ -110,18 +128,47 @@ impl Rejection {
         self.answer().status
     }
 
-    /// The response to give; `realm` is that of the challenge (RFC 9110 section 11.5) and holds no quote or backslash.
-    pub fn reply(&self, realm: &str) -> Reply {
-        let Answer { label, status, error, description } = *self.answer();
-        let mut headers =
-            vec![("content-type", "text/plain".to_owned()), ("cache-control", "no-store".to_owned())];
-        if let Some(challenge) = challenge(status, realm, error, description) {
-            headers.push(("www-authenticate", challenge));
+    /// The response to give to the request of this `head`.
+    pub fn reply(&self, answers: &Answers, head: &RequestHead) -> Reply {
+        let (status, body, challenge) = match answers.wording {
+            Wording::Envoy if self.is_known_to_envoy() => self.in_envoys_words(head),
+            _ => {
+                let Answer { status, error, description, .. } = *self.answer();
+                let challenge = challenge(status, &answers.realm, error, description);
+                (status, Cow::Borrowed(description), challenge)
+            }
+        };
+        let is_stripped = answers.strip && matches!(status, 401 | 403);
+        let mut headers = vec![("cache-control", "no-store".to_owned())];
+        if !is_stripped {
+            headers.push(("content-type", "text/plain".to_owned()));
+            headers.extend(challenge.map(|challenge| ("www-authenticate", challenge)));
         }
         if status == 503 {
             headers.push(("retry-after", self.retry_after().to_string()));
         }
-        Reply { status, headers, body: description, details: format!("edge_authn_{label}") }
+        let body = if is_stripped { Cow::Borrowed("") } else { body };
+        Reply { status, headers, body, details: format!("edge_authn_{}", self.label()) }
+    }
+
+    /// Whether `jwt_authn` refuses for this reason, too.
+    const fn is_known_to_envoy(&self) -> bool {
+        !matches!(self, Self::AmbiguousPath | Self::HostFailure { .. } | Self::NoRule | Self::Overloaded)
+    }
+
+    /// Status, body and challenge of `jwt_authn` (envoy `jwt_authn/filter.cc`).
+    fn in_envoys_words(&self, head: &RequestHead) -> (u16, Cow<'static, str>, Option<String>) {
+        if let Self::UnknownRequirementName { name, known } = self {
+            let known = known.join(",");
+            let body = format!(
+                "Failed JWT authentication: Wrong requirement_name: {name}. It should be one of [{known}]"
+            );
+            return (403, Cow::Owned(body), None);
+        }
+        let status = self.jwt_status();
+        let error = if status.has_error() { ", error=\"invalid_token\"" } else { "" };
+        let challenge = format!("Bearer realm=\"{}\"{error}", url(head));
+        (status.http_status(), Cow::Borrowed(status.text), Some(challenge))
     }
 
     /// Whole seconds until it makes sense to ask again, at least one.
@@ -141,7 +188,7 @@ impl Rejection {
             Self::HostFailure { .. } => &HOST_FAILURE,
             Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
             Self::InvalidToken(VerifyError::Expired) => &EXPIRED,
-            Self::InvalidToken(VerifyError::Issuer) => &ISSUER,
+            Self::InvalidToken(VerifyError::Lifetime) => &LIFETIME,
             Self::InvalidToken(VerifyError::MissingExpiration) => &NO_EXPIRATION,
             Self::InvalidToken(VerifyError::NotYetValid) => &NOT_YET_VALID,
             Self::InvalidToken(
@@ -153,6 +200,7 @@ impl Rejection {
             Self::MultipleCredentials => &MULTIPLE_CREDENTIALS,
             Self::NoRule => &NO_RULE,
             Self::Overloaded => &OVERLOADED,
+            Self::UnknownRequirementName { .. } => &UNKNOWN_REQUIREMENT,
         }
     }
 }
@@ -164,9 +212,29 @@ impl fmt::Display for Rejection {
         match self {
             Self::HostFailure { detail } => write!(f, ": {detail}"),
             Self::InvalidToken(error) => write!(f, ": {error}"),
+            Self::UnknownRequirementName { name, .. } => write!(f, ": {name:?}"),
             _ => Ok(()),
         }
     }
+}
+
+/// The URL of a request as `jwt_authn` gives it for the realm, but without the query, in which a token may travel, and
+/// with quotes and backslashes encoded, which would end the realm.
+fn url(head: &RequestHead) -> String {
+    let (path, _) = split_target(head.target());
+    if path.is_empty() {
+        return String::new();
+    }
+    let url = [head.value(":scheme"), b"://", head.value(":authority"), path].concat();
+    let mut shown = String::new();
+    for byte in url.into_iter().take(MAX_URL_BYTES) {
+        if byte.is_ascii_graphic() && byte != b'"' && byte != b'\\' {
+            shown.push(char::from(byte));
+        } else {
+            shown.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    shown
 }
 
 /// The challenge of RFC 6750 section 3: with an error only when a credential was presented.
@@ -186,13 +254,18 @@ mod tests {
     use crate::jose::jwk::SignatureError;
     use crate::jose::token::TokenError;
 
+    fn reply_to(rejection: &Rejection) -> Reply {
+        let answers = Answers { wording: Wording::Standard, realm: "api".to_owned(), strip: false };
+        rejection.reply(&answers, &RequestHead::default())
+    }
+
     fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
         reply.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
     }
 
     #[test]
     fn a_missing_credential_is_challenged_without_an_error() {
-        let reply = Rejection::MissingCredential.reply("api");
+        let reply = reply_to(&Rejection::MissingCredential);
         assert_eq!(reply.status, 401);
         assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"api\""));
         assert_eq!(header(&reply, "cache-control"), Some("no-store"));
@@ -207,9 +280,9 @@ mod tests {
             VerifyError::Signature(SignatureError::Mismatch),
             VerifyError::UnknownIssuer,
         ]
-        .map(|error| Rejection::InvalidToken(error).reply("api"));
+        .map(|error| reply_to(&Rejection::InvalidToken(error)));
         assert!(replies.iter().all(|reply| *reply == replies[0]));
-        let malformed = Rejection::MalformedCredential.reply("api");
+        let malformed = reply_to(&Rejection::MalformedCredential);
         assert_eq!((malformed.status, malformed.headers, malformed.body), {
             let first = replies[0].clone();
             (first.status, first.headers, first.body)
@@ -219,7 +292,7 @@ mod tests {
     #[test]
     fn unavailable_keys_are_a_503_that_says_when_to_come_back() {
         for (delay, expected) in [(0, "1"), (1, "1"), (1500, "2"), (30_000, "30")] {
-            let reply = Rejection::KeysUnavailable { retry_after: Duration::from_millis(delay) }.reply("api");
+            let reply = reply_to(&Rejection::KeysUnavailable { retry_after: Duration::from_millis(delay) });
             assert_eq!((reply.status, header(&reply, "retry-after")), (503, Some(expected)));
             assert_eq!(header(&reply, "www-authenticate"), None);
         }

@@ -1,0 +1,39 @@
+//! What the host knows of a request beyond its header.
+//!
+//! Takes property look-ups of the running stream, gives [`Attributes`]. A host without these properties answers "not
+//! found", which reads as "nothing said".
+
+use crate::config::Config;
+use crate::host::calls;
+use crate::request::{Attributes, RoutePolicy};
+
+/// The metadata of the route that Envoy has chosen, in our namespace.
+const ROUTE_METADATA: [&str; 4] = ["xds", "route_metadata", "filter_metadata", "edge_authn"];
+
+/// What the host says of the running request, as far as the configuration asks for it.
+pub(super) fn of_request(config: &Config) -> Attributes {
+    let filter_state = config.filter_state_rules.as_ref();
+    Attributes {
+        route: route(),
+        filter_state: filter_state.and_then(|rules| calls::property(&["filter_state", &rules.name])),
+    }
+}
+
+/// `disabled: true` or `requirement_name: "..."` of the route. The namespace is asked for first, since most routes say
+/// nothing.
+fn route() -> RoutePolicy {
+    let [root, metadata, filters, namespace] = ROUTE_METADATA;
+    if calls::property(&ROUTE_METADATA).is_none() {
+        return RoutePolicy::Rules;
+    }
+    let field = |name| calls::property(&[root, metadata, filters, namespace, name]);
+    // A boolean is one byte.
+    if field("disabled").as_deref() == Some(&[1]) {
+        return RoutePolicy::Disabled;
+    }
+    match field("requirement_name") {
+        None => RoutePolicy::Rules,
+        // A name that is no text is not the name of a requirement either, which refuses the request.
+        Some(name) => RoutePolicy::Requirement(String::from_utf8_lossy(&name).into_owned()),
+    }
+}
