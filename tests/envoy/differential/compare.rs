@@ -29,9 +29,19 @@ pub struct Sight {
 /// One aspect in which two sights differ.
 #[derive(Debug)]
 pub struct Aspect {
-    /// Whether it is only about how a refusal is put.
-    pub is_wording: bool,
+    pub kind: Kind,
     text: String,
+}
+
+/// What an aspect is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// What becomes of the request.
+    Decision,
+    /// How a refusal is put.
+    Wording,
+    /// How much of the URL the challenge names.
+    Realm,
 }
 
 impl Sight {
@@ -72,30 +82,35 @@ impl Sight {
     /// Where the two differ.
     pub fn differences(&self, other: &Self) -> Vec<Aspect> {
         let mut found = Vec::new();
-        let mut compare = |is_wording: bool, what: &str, one: Option<String>, two: Option<String>| {
+        let mut compare = |kind: Kind, what: &str, one: Option<String>, two: Option<String>| {
             if one.as_deref().map(comparable) != two.as_deref().map(comparable) {
-                found.push(Aspect { is_wording, text: format!("{what}: {one:?} / {two:?}") });
+                found.push(Aspect { kind, text: format!("{what}: {one:?} / {two:?}") });
             }
         };
         let text = |value: &dyn ToString| Some(value.to_string());
-        compare(false, "status", text(&self.reply.status), text(&other.reply.status));
+        compare(Kind::Decision, "status", text(&self.reply.status), text(&other.reply.status));
         let (one, two) = (self.forwarded.as_ref(), other.forwarded.as_ref());
-        compare(false, "forwarded", text(&one.is_some()), text(&two.is_some()));
+        compare(Kind::Decision, "forwarded", text(&one.is_some()), text(&two.is_some()));
         if let (Some(one), Some(two)) = (one, two) {
-            compare(false, "method", text(&one.method), text(&two.method));
-            compare(false, "path", text(&one.path), text(&two.path));
+            compare(Kind::Decision, "method", text(&one.method), text(&two.method));
+            compare(Kind::Decision, "path", text(&one.path), text(&two.path));
             let (one, two) = (joined(&one.headers), joined(&two.headers));
             let names = one.keys().chain(two.keys().filter(|name| !one.contains_key(*name)));
             for name in names.filter(|name| !NOISE.contains(&name.as_str())) {
-                compare(false, name, one.get(name).cloned(), two.get(name).cloned());
+                compare(Kind::Decision, name, one.get(name).cloned(), two.get(name).cloned());
             }
         } else {
             let (replied, other_replied) = (joined(&self.reply.headers), joined(&other.reply.headers));
             for name in REPLY_HEADERS {
-                let is_wording = *name != "grpc-status";
-                compare(is_wording, name, replied.get(*name).cloned(), other_replied.get(*name).cloned());
+                let (one, two) = (replied.get(*name).cloned(), other_replied.get(*name).cloned());
+                let kind = match *name {
+                    "grpc-status" => Kind::Decision,
+                    "www-authenticate" if differ_in_realm(one.as_deref(), two.as_deref()) => Kind::Realm,
+                    _ => Kind::Wording,
+                };
+                compare(kind, name, one, two);
             }
-            compare(true, "body", text(&self.reply.text()), text(&other.reply.text()));
+            compare(Kind::Wording, "body", text(&self.reply.text()), text(&other.reply.text()));
         }
         found
     }
@@ -130,6 +145,21 @@ impl fmt::Display for Sight {
         }
         Ok(())
     }
+}
+
+/// Whether two challenges say the same but for their realm.
+fn differ_in_realm(one: Option<&str>, two: Option<&str>) -> bool {
+    const ERROR: &str = ", error=\"invalid_token\"";
+    let split = |challenge: &str| {
+        let (start, error) = match challenge.strip_suffix(ERROR) {
+            Some(start) => (start, ERROR),
+            None => (challenge, ""),
+        };
+        let is_bearer = start.starts_with("Bearer realm=\"") && start.ends_with('"');
+        is_bearer.then(|| error.to_owned())
+    };
+    let (one, two) = (one.and_then(split), two.and_then(split));
+    one.is_some() && one == two
 }
 
 /// Header lines by name. Several lines of one name mean the same as one line with their values joined by a comma (RFC

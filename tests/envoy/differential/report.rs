@@ -5,12 +5,15 @@ use std::fmt::Write as _;
 
 use super::Mode;
 use super::case::Group;
+use super::compare::Kind;
 use super::run::Shown;
 
 const README: &str = include_str!("../../../README.md");
 
 /// The row that every refusal falls under by default.
 const WORDING: &str = "wording";
+/// The row that refusals fall under with `compat` when the URL of the request has a query or odd characters.
+const REALM: &str = "realm";
 
 /// How many cases agree, how many differ for which row, and what nobody expected.
 #[derive(Default)]
@@ -58,8 +61,13 @@ impl Report {
     fn judge_mode(&mut self, shown: &Shown<'_>, mode: Mode) {
         let ours = &shown.ours[&mode];
         let aspects = shown.native.differences(ours);
+        let row_of = |kind| match (kind, mode) {
+            (Kind::Decision, _) | (Kind::Wording, Mode::Compat) => None,
+            (Kind::Wording | Kind::Realm, Mode::Default) => Some(WORDING),
+            (Kind::Realm, Mode::Compat) => Some(REALM),
+        };
         let (wording, decisions): (Vec<_>, Vec<_>) =
-            aspects.into_iter().partition(|aspect| aspect.is_wording && mode == Mode::Default);
+            aspects.into_iter().partition(|aspect| row_of(aspect.kind).is_some());
         let expected = shown.case.differences.iter().find(|difference| difference.mode == mode);
         match expected {
             Some(difference) => {
@@ -79,8 +87,8 @@ impl Report {
                 for decision in &decisions {
                     self.surprise(shown, mode.name(), &format!("differs: {decision}"));
                 }
-                if !wording.is_empty() {
-                    *self.differing.entry(WORDING.to_owned()).or_default().entry(mode).or_default() += 1;
+                if let Some(row) = wording.first().and_then(|aspect| row_of(aspect.kind)) {
+                    *self.differing.entry(row.to_owned()).or_default().entry(mode).or_default() += 1;
                 } else if decisions.is_empty() {
                     *self.agreeing.entry(mode).or_default() += 1;
                 }

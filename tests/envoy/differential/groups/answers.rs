@@ -68,7 +68,6 @@ pub fn groups(world: &World) -> Vec<Group> {
                 get("/a\"b"),
                 refused(says::MISSING).replying("www-authenticate", challenge("/a\"b")),
             )
-            .differs_in_compat("realm", refused(says::MISSING))
             .case("OPTIONS of the whole server", Request::new("OPTIONS", "*"), status(404))
             .case("CONNECT matches no prefix", Request::new("CONNECT", "other.example:443"), status(200))
             .differs("connect", status(401))

@@ -28,7 +28,7 @@ const TYPES: &[(&str, &str, &str, &str, &str)] = &[
     ("umlauts", r#""zoë""#, "zoë", "zo%C3%AB", "zo%C3%AB"),
     ("an escaped umlaut", r#""zo\u00eb""#, "zoë", "zo%C3%AB", "zo%C3%AB"),
     ("a percent sign", r#""100%""#, "100%", "100%25", SAME),
-    ("spaces around", r#"" a ""#, "a", "%20a%20", SAME),
+    ("spaces around", r#"" a ""#, "a", "%20a%20", "%20a%20"),
     ("a tab", r#""a\tb""#, "a\tb", "a%09b", "a%09b"),
     ("zero", "0", "0", SAME, SAME),
     ("minus zero", "-0", "0", "-0", SAME),

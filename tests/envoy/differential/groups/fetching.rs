@@ -46,9 +46,7 @@ pub fn groups(world: &World) -> Vec<Group> {
                     "a token of a stranger",
                     get("/").bearer(&world.stranger_token()),
                     refused(says::UNKNOWN_ISSUER),
-                )
-                .differs_by_default("fetch-failure", status(503))
-                .differs_in_compat("uniform-answers", refused(says::FETCH)),
+                ),
         );
     }
     groups.push(

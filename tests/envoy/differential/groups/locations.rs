@@ -45,15 +45,20 @@ fn default_locations(world: &World) -> Group {
         .case("signs before the token", with(format!("Bearer =\"{good}")), alice())
         .differs("bearer", status(401))
         .case("quotes around the token", with(format!("Bearer \"{good}\"")), refused(says::BAD_SIGNATURE))
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
         .case("a word behind the token", with(format!("Bearer {good} x")), refused(says::SIGNATURE_LENGTH))
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
         .case(
             "a second token behind a comma",
             with(format!("Bearer {good}, Bearer {good}")),
             refused(says::BAD_FORM),
         )
         .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("reasons", refused(says::MULTIPLE))
         .case("a tab for the space", with(format!("Bearer\t{good}")), refused(says::MISSING))
+        .differs_in_compat("bearer", refused(says::BAD_FORM))
         .case("the scheme alone", with("Bearer".to_owned()), refused(says::MISSING))
+        .differs_in_compat("bearer", refused(says::BAD_FORM))
         .case("the token without a scheme", with(good.clone()), refused(says::MISSING))
         .case("an empty value", with(String::new()), refused(says::MISSING))
         .case("another scheme", with("Basic YTpi".to_owned()), refused(says::MISSING))
@@ -103,22 +108,27 @@ fn default_parameter(world: &World) -> Group {
         .case("the name in capitals", get(&format!("/x?ACCESS_TOKEN={good}")), refused(says::MISSING))
         .case("the longer name", get(&format!("/x?my_access_token={good}")), refused(says::MISSING))
         .case("no value", get("/x?access_token="), refused(says::BAD_FORM))
+        .differs_in_compat("empty-credential", refused(says::MISSING))
         .case("no equals sign", get("/x?access_token"), refused(says::BAD_FORM))
+        .differs_in_compat("empty-credential", refused(says::MISSING))
         .case("a semicolon between", get(&format!("/x?b=1;access_token={good}")), refused(says::MISSING))
         .case("good twice", get(&format!("/x?access_token={good}&access_token={good}")), alice("/x"))
         .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", refused(says::MULTIPLE))
         .case(
             "good, then expired",
             get(&format!("/x?access_token={good}&access_token={expired}")),
             alice("/x"),
         )
         .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", refused(says::MULTIPLE))
         .case(
             "expired, then good",
             get(&format!("/x?access_token={expired}&access_token={good}")),
             refused(says::EXPIRED),
         )
         .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", refused(says::MULTIPLE))
         .case("a broken encoding", get("/x?access_token=%zz"), refused(says::BAD_FORM))
         .case("a token in the path", get(&format!("/access_token={good}")), refused(says::MISSING))
         .case(
@@ -154,8 +164,10 @@ fn prefixed_header(world: &World) -> Group {
     .case("something before the prefix", with(format!("a=b JWT={good}")), alice())
     .differs("bearer", status(401))
     .case("something behind the token", with(format!("JWT={good};a=b")), refused(says::BAD_SIGNATURE))
+    .differs_in_compat("reasons", refused(says::BAD_FORM))
     .case("no prefix", with(good.clone()), refused(says::MISSING))
     .case("nothing behind the prefix", with("JWT=".to_owned()), refused(says::BAD_FORM))
+    .differs_in_compat("empty-credential", refused(says::MISSING))
     .case("the default header is not read", get("/").bearer(&good), refused(says::MISSING))
     .case("the default parameter is not read", get(&format!("/?access_token={good}")), refused(says::MISSING))
     .case(
@@ -164,6 +176,7 @@ fn prefixed_header(world: &World) -> Group {
         passes().with("x-sub", "alice,alice").without("x-jwt"),
     )
     .differs_by_default("several-credentials", status(400))
+    .differs_in_compat("several-credentials", passes().with("x-sub", "alice"))
     .case("two lines, one without the prefix", with(format!("JWT={good}")).header("x-jwt", "other"), alice())
     .differs_by_default("several-credentials", status(400))
 }
@@ -177,29 +190,35 @@ fn bare_header(world: &World) -> Group {
         .case("a token", with(&good), alice())
         .case("spaces around it", with(&format!("  {good}  ")), alice())
         .case("a scheme before it", with(&format!("Bearer {good}")), refused(says::BAD_HEADER))
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
         .case("nothing", get("/"), refused(says::MISSING))
         .case("an empty value", with(""), refused(says::BAD_FORM))
+        .differs_in_compat("empty-credential", refused(says::MISSING))
         .case("junk", with("junk"), refused(says::BAD_FORM))
         .case("another spelling", get("/").header("x_token", &good), refused(says::MISSING))
-        .differs("several-credentials", status(400))
+        .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", refused(says::MULTIPLE))
         .case(
             "another spelling beside it",
             with(&good).header("x_token", &good),
             alice().with("x_token", &good),
         )
-        .differs("several-credentials", status(400))
+        .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", refused(says::MULTIPLE))
         .case(
             "two lines",
             with(&good).header("x-token", &good),
             passes().with("x-sub", "alice,alice").without("x-token"),
         )
         .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", passes().with("x-sub", "alice"))
         .case("two lines, the first expired", with(&expired).header("x-token", &good), refused(says::EXPIRED))
         .differs_by_default("several-credentials", status(400))
         .case("two lines, the last expired", with(&good).header("x-token", &expired), refused(says::EXPIRED))
         .differs_by_default("several-credentials", status(400))
         .case("two lines, one empty", with(&good).header("x-token", ""), refused(says::BAD_FORM))
         .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("empty-credential", passes())
 }
 
 fn parameters(world: &World) -> Group {
@@ -240,12 +259,15 @@ fn cookies(world: &World) -> Group {
         .case("on the second line", with("a=1").header("cookie", &one), passes().with("x-sub", "alice"))
         .differs("credential-removal", alice("a=1"))
         .case("twice, the last expired", with(&first), alice(&first))
-        .differs("several-credentials", status(400))
+        .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", refused(says::MULTIPLE))
         .case("twice, the first expired", with(&last), refused(says::EXPIRED))
         .differs_by_default("several-credentials", status(400))
+        .differs_in_compat("several-credentials", refused(says::MULTIPLE))
         .case("with another case", with(&format!("S={good}")), refused(says::MISSING))
         .case("with a longer name", with(&format!("ss={good}")), refused(says::MISSING))
         .case("empty", with("s="), refused(says::BAD_FORM))
+        .differs_in_compat("empty-credential", refused(says::MISSING))
         .case("no such cookie", with("a=1"), refused(says::MISSING))
         .case("the default header is not read", get("/").bearer(&good), refused(says::MISSING))
 }
@@ -285,7 +307,7 @@ fn two_prefixes(world: &World) -> Group {
             with(format!("A {good}")).header("x-auth", format!("B {other}")),
             passes().with("x-sub", "alice").without("x-auth"),
         )
-        .differs("credential-removal", passes().with("x-sub", "alice").with("x-auth", format!("B {other}")))
+        .differs_by_default("several-credentials", status(400))
 }
 
 /// Puts a token into a request.

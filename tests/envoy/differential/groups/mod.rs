@@ -49,6 +49,8 @@ mod says {
     pub const PAYLOAD_JSON: &str = "Jwt payload is an invalid JSON";
     pub const BAD_ALGORITHM: &str = "Jwt header [alg] field is required and must be a string";
     pub const UNSUPPORTED: &str = "Jwt header [alg] is not supported";
+    /// Never said by `jwt_authn` itself, although it has the text.
+    pub const MULTIPLE: &str = "Found multiple Jwt tokens";
     pub const FAILS: &str = "Jwt verification fails";
     pub const NO_KEY: &str = "Jwks doesn't have key to match kid or alg from Jwt";
     pub const FETCH: &str = "Jwks remote fetch is failed";

@@ -51,23 +51,29 @@ fn spellings(world: &World) -> Group {
             with(format!("{header}.{} {}.{signature}", &payload[..5], &payload[5..])),
             refused(says::FAILS),
         )
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
         .case(
             "a comma in the signature",
             with(format!("{header}.{payload}.{},{}", &signature[..5], &signature[5..])),
             refused(says::BAD_SIGNATURE),
         )
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
         .case("no signature", with(format!("{header}.{payload}.")), refused(says::BAD_FORM))
+        .differs_in_compat("reasons", refused(says::FAILS))
         .case("two segments", with(format!("{header}.{payload}")), refused(says::BAD_FORM))
         .case("four segments", with(format!("{good}.{signature}")), refused(says::BAD_FORM))
         .case("five segments", with(format!("{good}.{signature}.{signature}")), refused(says::BAD_FORM))
         .case("one segment", with(header.to_owned()), refused(says::BAD_FORM))
         .case("dots alone", with("..".to_owned()), refused(says::BAD_FORM))
+        .differs_in_compat("reasons", refused(says::HEADER_JSON))
         .case(
             "a truncated signature",
             with(good[..good.len() - 4].to_owned()),
             refused(says::SIGNATURE_LENGTH),
         )
+        .differs_in_compat("reasons", refused(says::BAD_SIGNATURE))
         .case("a longer signature", with(format!("{good}AAAA")), refused(says::SIGNATURE_LENGTH))
+        .differs_in_compat("reasons", refused(says::FAILS))
         .case(
             "the alphabet of other base64",
             with(format!("{header}.{payload}.+/{}", &signature[2..])),
@@ -78,8 +84,11 @@ fn spellings(world: &World) -> Group {
             get("/").header("x-token", [good.as_bytes(), b"\xff"].concat()),
             refused(says::BAD_SIGNATURE),
         )
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
         .case("a header of no base64", with(format!("*.{payload}.{signature}")), refused(says::BAD_HEADER))
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
         .case("a payload of no base64", with(format!("{header}.*.{signature}")), refused(says::BAD_PAYLOAD))
+        .differs_in_compat("reasons", refused(says::BAD_FORM))
 }
 
 /// Headers and payloads whose JSON is odd.
@@ -120,6 +129,7 @@ fn json_forms(world: &World) -> Group {
         .case("a list as the payload", payload("[]".to_owned()), refused(says::PAYLOAD_JSON))
         .case("a word as the payload", payload("\"alice\"".to_owned()), refused(says::PAYLOAD_JSON))
         .case("an empty payload", payload(String::new()), refused(says::BAD_FORM))
+        .differs_in_compat("reasons", refused(says::PAYLOAD_JSON))
         .case("an empty object", payload("{}".to_owned()), refused(says::UNKNOWN_ISSUER))
         .case("a list as the header", signed("[]", &claims), refused(says::HEADER_JSON))
         .case("an empty header", signed("{}", &claims), refused(says::BAD_ALGORITHM))
@@ -186,16 +196,15 @@ fn headers(world: &World) -> Group {
         .for_each(harmless, |group, (name, header)| group.case(name, with(header), alice()))
         .case("no algorithm", with(json!({ "alg": null })), refused(says::BAD_ALGORITHM))
         .case("an algorithm that is a number", with(json!({ "alg": 5 })), refused(says::BAD_ALGORITHM))
-        .for_each(
-            ["none", "None", "NONE", "", "eddsa", "Ed25519", "ES256K", "RSA1_5", "HS1"],
-            |group, alg| {
-                group.case(
-                    format!("the algorithm {alg:?}"),
-                    with(json!({ "alg": alg })),
-                    refused(says::UNSUPPORTED),
-                )
-            },
-        )
+        .for_each(["none", "None", "NONE", "", "eddsa", "ES256K", "RSA1_5", "HS1"], |group, alg| {
+            group.case(
+                format!("the algorithm {alg:?}"),
+                with(json!({ "alg": alg })),
+                refused(says::UNSUPPORTED),
+            )
+        })
+        .case("the algorithm of RFC 9864", with(json!({ "alg": "Ed25519" })), refused(says::UNSUPPORTED))
+        .differs("algorithm-names", alice())
         .case(
             "a key id that is a number",
             with(json!({ "kid": 1 })),
@@ -206,6 +215,7 @@ fn headers(world: &World) -> Group {
         .case("an unknown key id", with(json!({ "kid": "k9" })), refused(says::NO_KEY))
         .case("a key id in capitals", with(json!({ "kid": "K1" })), refused(says::NO_KEY))
         .case("an unsigned token", get("/").bearer(&unsigned()), refused(says::BAD_FORM))
+        .differs_in_compat("reasons", refused(says::UNSUPPORTED))
 }
 
 fn unsigned() -> String {
