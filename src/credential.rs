@@ -7,7 +7,7 @@
 
 use crate::config::{HeaderName, Location, Provider, ProviderId, SeveralCredentials, fold, is_token_char};
 use crate::rejection::Rejection;
-use crate::request::{RequestHead, percent_decode, trim_ows};
+use crate::request::{RequestHead, is_named, percent_decode, query_pairs, split_pair, trim_ows};
 
 /// A credential, as it was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -223,27 +223,12 @@ fn token(value: &[u8]) -> Presented {
     }
 }
 
-/// The `name=value` pairs of a query, still encoded; a pair without `=` has an empty value.
-pub(crate) fn query_pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    query.split(|byte| *byte == b'&').map(split_pair)
-}
-
-/// Whether an encoded parameter name stands for `name`.
-pub(crate) fn is_named(encoded: &[u8], name: &str) -> bool {
-    encoded == name.as_bytes() || percent_decode(encoded).is_some_and(|decoded| decoded == name.as_bytes())
-}
-
 /// The `name=value` pairs of one `cookie` line (RFC 6265 section 4.2.1).
 pub(crate) fn cookie_pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     line.split(|byte| *byte == b';').map(|pair| {
         let (name, value) = split_pair(pair);
         (trim_ows(name), trim_ows(value))
     })
-}
-
-fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
-    let mut parts = pair.splitn(2, |byte| *byte == b'=');
-    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
 /// A cookie value without the quotes that RFC 6265 section 4.1.1 allows around it.

@@ -21,8 +21,11 @@ pub mod request;
 
 pub mod config;
 
+pub mod matcher;
 pub mod path;
+pub mod regex;
 pub mod rule;
+pub mod uri_template;
 
 pub mod credential;
 

@@ -20,6 +20,8 @@ pub enum RequestPath {
     },
     /// Backends may read it differently. Rules must hold for each reading.
     Ambiguous {
+        /// As it was sent.
+        sent: String,
         /// Percent-decoded: as sent, normalised, and normalised after it was decoded.
         readings: Vec<String>,
     },
@@ -46,7 +48,7 @@ impl RequestPath {
             (true, Some(normalised), Some(decoded_first)) => {
                 let mut readings = vec![decoded, normalised, decoded_first];
                 readings.dedup();
-                Self::Ambiguous { readings }
+                Self::Ambiguous { sent, readings }
             }
             _ => Self::Unreadable,
         }
@@ -149,7 +151,7 @@ mod tests {
 
     fn readings(path: &str) -> Vec<String> {
         match RequestPath::of(path.as_bytes()) {
-            RequestPath::Ambiguous { readings } => readings,
+            RequestPath::Ambiguous { readings, .. } => readings,
             other => panic!("{path} is {other:?}"),
         }
     }

@@ -75,6 +75,11 @@ impl RequestHead {
         split_target(self.target()).1
     }
 
+    /// Whether it asks for a tunnel (`CONNECT`).
+    pub fn is_connect(&self) -> bool {
+        self.values(":method").next() == Some(b"CONNECT")
+    }
+
     /// Every value of the field `name`, one per line that was sent.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.fields
@@ -93,6 +98,23 @@ impl RequestHead {
 pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut parts = target.splitn(2, |&byte| byte == b'?');
     (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// The `name=value` pairs of a query, still encoded; a pair without `=` has an empty value.
+pub fn query_pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    query.split(|byte| *byte == b'&').map(split_pair)
+}
+
+/// Whether an encoded parameter name stands for `name`.
+pub fn is_named(encoded: &[u8], name: &str) -> bool {
+    let is_decoded_name = |encoded| percent_decode(encoded).is_some_and(|decoded| decoded == name.as_bytes());
+    encoded == name.as_bytes() || encoded.contains(&b'%') && is_decoded_name(encoded)
+}
+
+/// A pair in front of and behind its first `=`.
+pub(crate) fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = pair.splitn(2, |byte| *byte == b'=');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
 /// `bytes` without white space (space, tab) at its ends: the `OWS` of RFC 9110 section 5.6.3.

@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::authorize::{Authenticated, Grant};
 use crate::config::{ClaimEncoding, ClaimToHeader, Config, HeaderName, Provider, Requirement, fold};
-use crate::credential::{Place, cookie_pairs, is_named, query_pairs};
+use crate::credential::{Place, cookie_pairs};
 use crate::jose::base64url;
 use crate::json::{Json, Number, Object};
-use crate::request::{RequestHead, split_target, trim_ows};
+use crate::request::{RequestHead, is_named, query_pairs, split_target, trim_ows};
 
 /// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were
 /// missing: half a value could be somebody else's.

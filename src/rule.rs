@@ -4,7 +4,8 @@
 //! matches, else the rule for its filter state. A path that different backends read differently is held against the
 //! rules once for each reading: a reading never relaxes what another one demands.
 
-use crate::config::{Config, NoRule, PathMatch, Requirement, Rule};
+use crate::config::{Config, NoRule, PathSpecifier, Requirement, Rule};
+use crate::matcher::Scrutiny;
 use crate::path::RequestPath;
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, RoutePolicy};
@@ -33,27 +34,47 @@ pub fn select<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirem
 }
 
 fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
+    // A tunnel has no path to be read in one way or another. A rule for paths is not for it, as in Envoy, but does not
+    // let it pass either, as it does there.
+    if head.target().is_empty() {
+        let mut tunnels = config.rules.iter().filter(|rule| rule.matcher.path == PathSpecifier::Connect);
+        if let Some(rule) = tunnels.find(|rule| rule.matcher.matches_apart_from_path(head, rule.scrutiny())) {
+            return Ok(&rule.requirement);
+        }
+    }
     match RequestPath::of(head.target()) {
         RequestPath::Plain { sent, decoded } => {
-            // The proxy routes by the path as it was sent: what it takes for another path is not open.
-            let is_for = |rule: &&Rule| {
-                rule.matches(&decoded) && (!rule.relaxes_authentication() || rule.matches_as_written(&sent))
-            };
-            match config.rules.iter().find(is_for) {
+            match config.rules.iter().find(|rule| rule.is_for(head, &sent, &decoded)) {
                 Some(rule) => Ok(&rule.requirement),
                 None => when_no_rule_matches(config, head),
             }
         }
-        RequestPath::Ambiguous { readings } => agreed(
+        RequestPath::Ambiguous { sent, readings } => agreed(
             config,
             head,
-            readings.iter().filter_map(|reading| strict(config).find(|rule| rule.matches(reading))),
+            readings
+                .iter()
+                .filter_map(|reading| guarding(config).find(|rule| rule.is_for(head, &sent, reading))),
         ),
-        RequestPath::Unreadable => agreed(config, head, strict(config)),
+        RequestPath::Unreadable => agreed(
+            config,
+            head,
+            guarding(config).filter(|rule| rule.matcher.matches_apart_from_path(head, rule.scrutiny())),
+        ),
     }
 }
 
-/// The rules that demand a verified token. For a path that is not plain the others do not count.
+/// The rules that count for a path that is not plain: those that demand a verified token or, where there is none of
+/// them to walk around, those that look at a token at all.
+fn guarding(config: &Config) -> impl Iterator<Item = &Rule> {
+    let any_is_strict = strict(config).next().is_some();
+    config.rules.iter().filter(move |rule| match any_is_strict {
+        true => !rule.relaxes_authentication(),
+        false => rule.requirement != Requirement::None,
+    })
+}
+
+/// The rules that demand a verified token.
 fn strict(config: &Config) -> impl Iterator<Item = &Rule> {
     config.rules.iter().filter(|rule| !rule.relaxes_authentication())
 }
@@ -87,20 +108,12 @@ fn when_no_rule_matches<'c>(config: &'c Config, head: &RequestHead) -> Result<&'
 }
 
 impl Rule {
-    /// Whether the rule is for this path, percent-decoded.
-    pub fn matches(&self, decoded: &str) -> bool {
-        match &self.path {
-            PathMatch::Path(path) => decoded == path.decoded,
-            PathMatch::Prefix(prefix) => decoded.starts_with(&prefix.decoded),
-        }
+    fn is_for(&self, head: &RequestHead, sent: &str, decoded: &str) -> bool {
+        self.matcher.matches(head, sent, decoded, self.scrutiny())
     }
 
-    /// Whether the rule is for this path in the very spelling of the configuration.
-    pub fn matches_as_written(&self, sent: &str) -> bool {
-        match &self.path {
-            PathMatch::Path(path) => sent == path.written,
-            PathMatch::Prefix(prefix) => sent.starts_with(&prefix.written),
-        }
+    fn scrutiny(&self) -> Scrutiny {
+        if self.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any }
     }
 }
 
@@ -116,8 +129,7 @@ mod tests {
     }
 
     fn select<'c>(config: &'c Config, target: &[u8]) -> Result<&'c Requirement, Rejection> {
-        let head = RequestHead::new(vec![(b":path".to_vec(), target.to_vec())]);
-        super::select(config, &head)
+        super::select(config, &RequestHead::new(vec![(b":path".to_vec(), target.to_vec())]))
     }
 
     fn provider(index: usize) -> Requirement {

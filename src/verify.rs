@@ -38,14 +38,16 @@ pub enum VerifyError {
     NotYetValid,
     /// No key of the provider made its signature.
     Signature(SignatureError),
+    /// Its `sub` is missing or not one that the provider allows.
+    Subject,
     /// Its `iss` is not that of a provider that takes tokens from where it was found.
     UnknownIssuer,
 }
 
 /// Verifies `token` for `provider` with `keys` at the time `now`; `audiences` are those that hold for this request.
 ///
-/// In this order: `iss` (exact), signature, `exp` and `nbf` (with the provider's clock skew), `aud` (any match), the time
-/// until `exp`.
+/// In this order: `iss` (exact), signature, `exp` and `nbf` (with the provider's clock skew), `aud` (any match), `sub`,
+/// the time until `exp`.
 ///
 /// # Errors
 ///
@@ -92,6 +94,11 @@ fn check_claims(
     if !audiences.allowed.is_empty() && !claims.audiences.iter().any(is_allowed) {
         return Err(VerifyError::Audience);
     }
+    if let Some(subjects) = &provider.subjects
+        && !claims.subject.is_some_and(|subject| subjects.matches(subject.as_bytes()))
+    {
+        return Err(VerifyError::Subject);
+    }
     match (provider.max_lifetime, claims.expires) {
         (None, _) => Ok(()),
         (Some(max), Some(expires)) if expires.comes_within(now, max) => Ok(()),
@@ -127,6 +134,7 @@ impl fmt::Display for VerifyError {
             Self::NotYetValid => f.write_str("nbf lies ahead"),
             Self::Signature(SignatureError::Mismatch) => f.write_str("no key made the signature"),
             Self::Signature(SignatureError::NoKey) => f.write_str("no key has this kid and alg"),
+            Self::Subject => f.write_str("sub is not allowed"),
             Self::UnknownIssuer => f.write_str("iss names no provider"),
         }
     }

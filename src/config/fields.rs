@@ -64,12 +64,13 @@ impl<'a> Fields<'a> {
 
     /// Refuses `null` for a field whose absence means less safety: a template with a missing value writes it.
     pub(super) fn refuse_null(&self, name: &'static str) -> Result<(), ConfigError> {
-        match self.object.get(name) {
-            Some(value @ Json::Null) => {
-                Err(self.node.member(name, value).expected("a value, or no such field"))
+        let camel = camel_case(name);
+        for spelling in [name, camel.as_str()] {
+            if let Some(value @ Json::Null) = self.object.get(spelling) {
+                return Err(self.node.member(spelling, value).expected("a value, or no such field"));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Accepts a field without looking at it.

@@ -14,7 +14,9 @@ mod policies;
 mod protobuf_struct;
 mod provider;
 mod requirement;
+mod route_match;
 mod rules;
+mod string_matcher;
 mod value;
 
 use std::time::Duration;
@@ -24,7 +26,12 @@ pub use header_name::HeaderName;
 pub(crate) use header_name::{fold, is_token_char};
 pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wording};
 pub use provider::fields as provider_fields;
+pub use route_match::{
+    HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,
+    QueryParameterMatcher, RouteMatch,
+};
 pub use rules::fields as rule_fields;
+pub use string_matcher::{StringMatcher, StringPattern};
 
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwk::JwkSet;
@@ -68,6 +75,8 @@ pub struct Provider {
     pub issuer: Option<String>,
     /// What `aud` may be.
     pub audiences: Audiences,
+    /// What `sub` must be like; not checked when `None`.
+    pub subjects: Option<StringMatcher>,
     /// Where its keys come from.
     pub keys: KeySource,
     /// What its tokens may be signed with; never empty.
@@ -244,28 +253,10 @@ pub struct ClaimToHeader {
 /// What requests a requirement is for, and the requirement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// Which paths it matches.
-    pub path: PathMatch,
+    /// Which requests it is for.
+    pub matcher: RouteMatch,
     /// What it asks for.
     pub requirement: Requirement,
-}
-
-/// Which paths a rule matches.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum PathMatch {
-    /// The path is this.
-    Path(PathPattern),
-    /// The path starts with this.
-    Prefix(PathPattern),
-}
-
-/// A path in a rule; it is plain (see [`RequestPath`](crate::path::RequestPath)).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PathPattern {
-    /// As it stands in the configuration.
-    pub written: String,
-    /// With its percent-encoding resolved.
-    pub decoded: String,
 }
 
 /// What must be proven before a request may pass (`JwtRequirement`).
@@ -491,8 +482,7 @@ fn realm(node: &Node<'_>) -> Result<String, ConfigError> {
 
 fn warnings(config: &Config, has_default: bool) -> Vec<String> {
     let mut warnings = Vec::new();
-    let catches_all = |rule: &Rule| matches!(&rule.path, PathMatch::Prefix(prefix) if prefix.decoded == "/");
-    if !has_default && !config.rules.iter().any(catches_all) {
+    if !has_default && !config.rules.iter().any(|rule| rule.matcher.catches_all()) {
         warnings.push(
             "requests that no rule matches pass without authentication: end the rules with a prefix \"/\", \
              or write \"default\": \"allow\" or \"deny\""

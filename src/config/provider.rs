@@ -10,7 +10,7 @@ use super::key_source::{algorithms, key_source};
 use super::value::{LONGEST_DURATION, Node};
 use super::{
     AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, JwtCache, Location,
-    PayloadHeader, Policies, Provider,
+    PayloadHeader, Policies, Provider, StringMatcher,
 };
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
@@ -22,6 +22,7 @@ const DEFAULT_CACHED_TOKEN_SIZE: u32 = 4096;
 const FIELDS: &[&str] = &[
     "issuer",
     "audiences",
+    "subjects",
     "require_expiration",
     "max_lifetime",
     "clock_skew_seconds",
@@ -44,8 +45,7 @@ const FIELDS: &[&str] = &[
     "jwt_cache_config",
 ];
 
-const NOT_BUILT: &[&str] =
-    &["subjects", "preset", "session_check", "discovery", "multiple_credentials", "typ", "csrf"];
+const NOT_BUILT: &[&str] = &["preset", "session_check", "discovery", "multiple_credentials", "typ", "csrf"];
 
 /// The fields of a provider: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
@@ -76,6 +76,8 @@ fn parse(
     }
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
+    fields.refuse_null("subjects")?;
+    let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
     let require_expiration = fields.boolean_or("require_expiration", policies.require_expiration)?;
     let max_lifetime = fields
         .take("max_lifetime")?
@@ -105,6 +107,7 @@ fn parse(
         name: name.to_owned(),
         issuer: issuer.filter(|issuer| !issuer.is_empty()).map(str::to_owned),
         audiences,
+        subjects,
         keys,
         algorithms,
         locations,

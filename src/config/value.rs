@@ -1,5 +1,6 @@
 //! A JSON value together with its path, and its readings as the scalar types of protobuf JSON.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{ConfigError, describe};
@@ -59,14 +60,23 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A `uint32`, which protobuf JSON also allows as a string.
+    /// A `uint32`.
     pub(super) fn u32(&self) -> Result<u32, ConfigError> {
+        self.number().ok_or_else(|| self.expected("a whole number between 0 and 4294967295"))
+    }
+
+    /// An `int64`.
+    pub(super) fn i64(&self) -> Result<i64, ConfigError> {
+        self.number().ok_or_else(|| self.expected("a whole number of 64 bits"))
+    }
+
+    /// A number, which protobuf JSON also allows as a string.
+    fn number<N: FromStr>(&self) -> Option<N> {
         let text = match self.value {
-            Json::Number(number) => Some(number.as_str()),
-            value => value.as_str(),
+            Json::Number(number) => number.as_str(),
+            value => value.as_str()?,
         };
-        text.and_then(|text| text.parse().ok())
-            .ok_or_else(|| self.expected("a whole number between 0 and 4294967295"))
+        text.parse().ok()
     }
 
     /// The items of a list. An empty object counts as an empty list: APISIX hands lists over like that.

@@ -22,6 +22,8 @@ pub struct NumericDate(f64);
 pub struct RegisteredClaims<'a> {
     /// `iss`: who issued the token.
     pub issuer: Option<&'a str>,
+    /// `sub`: whom it is about.
+    pub subject: Option<&'a str>,
     /// `aud`: for whom it is, empty when absent. One string counts as a list of one.
     pub audiences: Vec<&'a str>,
     /// `exp`: from when on it must be refused.
@@ -71,12 +73,12 @@ impl<'a> RegisteredClaims<'a> {
     pub fn of(payload: &'a Object<'_>) -> Result<Self, MalformedClaim> {
         let claims = Self {
             issuer: string(payload, "iss")?,
+            subject: string(payload, "sub")?,
             audiences: audiences(payload)?,
             expires: numeric_date(payload, "exp")?,
             not_before: numeric_date(payload, "nbf")?,
         };
         // Not needed for the decision, but a token that lies about their type is not one to trust.
-        string(payload, "sub")?;
         string(payload, "jti")?;
         numeric_date(payload, "iat")?;
         Ok(claims)

@@ -73,6 +73,7 @@ const fn of_token(error: &VerifyError) -> JwtStatus {
         VerifyError::Signature(SignatureError::NoKey) => KID_ALG_MISMATCH,
         VerifyError::Lifetime
         | VerifyError::MissingExpiration
+        | VerifyError::Subject
         | VerifyError::Signature(SignatureError::Mismatch) => VERIFICATION_FAIL,
         VerifyError::UnknownIssuer => UNKNOWN_ISSUER,
     }

@@ -106,6 +106,7 @@ answers! {
     EXPIRED = "expired", 401, INVALID_TOKEN, "The access token expired";
     NO_EXPIRATION = "no_expiration", 401, INVALID_TOKEN, "The access token has no expiration time";
     NOT_YET_VALID = "not_yet_valid", 401, INVALID_TOKEN, "The access token is not valid yet";
+    SUBJECT = "subject", 401, INVALID_TOKEN, "The subject of the access token is not allowed";
     LIFETIME = "lifetime", 401, INVALID_TOKEN, "The access token lives too long";
     AUDIENCE = "audience", 401, INVALID_TOKEN, "The access token is not meant for this service";
     AMBIGUOUS_PATH = "ambiguous_path", 400, None, "The request path is ambiguous";
@@ -188,6 +189,7 @@ impl Rejection {
             Self::HostFailure { .. } => &HOST_FAILURE,
             Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
             Self::InvalidToken(VerifyError::Expired) => &EXPIRED,
+            Self::InvalidToken(VerifyError::Subject) => &SUBJECT,
             Self::InvalidToken(VerifyError::Lifetime) => &LIFETIME,
             Self::InvalidToken(VerifyError::MissingExpiration) => &NO_EXPIRATION,
             Self::InvalidToken(VerifyError::NotYetValid) => &NOT_YET_VALID,

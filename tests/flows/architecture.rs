@@ -5,17 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
     ("path", &["request"]),
+    ("regex", &[]),
+    ("uri_template", &["path", "regex", "request"]),
     ("jose", &["json", "time"]),
-    ("config", &["jose", "json", "path"]),
+    ("config", &["jose", "json", "path", "regex", "uri_template"]),
     ("keys", &["config", "jose", "time"]),
-    ("verify", &["config", "jose", "json", "time"]),
+    ("matcher", &["config", "request"]),
+    ("verify", &["config", "jose", "json", "matcher", "time"]),
     ("rejection", &["config", "jose", "request", "verify"]),
-    ("rule", &["config", "path", "rejection", "request"]),
+    ("rule", &["config", "matcher", "path", "rejection", "request"]),
     ("credential", &["config", "rejection", "request"]),
     ("authorize", &["config", "credential", "rejection", "verify"]),
     ("export", &["authorize", "config", "json", "rejection"]),

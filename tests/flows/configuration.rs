@@ -1,6 +1,6 @@
 //! Configurations: what is read, and the one message that a wrong one gets.
 
-use edge_authn::config::{Config, Location, NoRule, PathMatch, Requirement};
+use edge_authn::config::{Config, Location, NoRule, PathSpecifier, Requirement};
 use serde_json::{Value, json};
 
 use crate::support::configuration;
@@ -60,7 +60,7 @@ fn what_is_not_written_has_the_value_of_jwt_authn() {
     let edge_authn::config::KeySource::Remote(remote) = &provider.keys else { panic!() };
     assert_eq!((remote.cache_duration.as_secs(), remote.timeout.as_secs()), (600, 5));
     assert_eq!((remote.authority.as_str(), remote.path.as_str()), ("h:1", "/k?x"));
-    assert!(matches!(&config.rules[0].path, PathMatch::Path(path) if path.decoded == "/x"));
+    assert!(matches!(&config.rules[0].matcher.path, PathSpecifier::Path(path) if path.decoded == "/x"));
     assert_eq!(config.rules[0].requirement, Requirement::None);
     assert_eq!(config.when_no_rule_matches, NoRule::Allow);
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
@@ -92,7 +92,11 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
         ),
         (
             error_with(json!({ "subjects": {} })),
-            "providers.acme.subjects: found a field that this version does not support, expected no such field",
+            "providers.acme.subjects: found no pattern, expected one of exact, prefix, suffix, contains, safe_regex",
+        ),
+        (
+            error_with(json!({ "session_check": {} })),
+            "providers.acme.session_check: found a field that this version does not support, expected no such field",
         ),
         (
             error_with(json!({ "audiences": ["a", 1] })),
@@ -152,11 +156,11 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
         ),
         (
             error_with_rule(&json!({ "match": {} })),
-            "rules[0].match: found no way to match a path, expected \"prefix\" or \"path\"",
+            "rules[0].match: found no way to match a path, expected one of prefix, path, path_separated_prefix, safe_regex, path_match_policy, connect_matcher",
         ),
         (
-            error_with_rule(&json!({ "match": { "safe_regex": { "regex": ".*" } } })),
-            "rules[0].match.safe_regex: found a field that this version does not support, expected no such field",
+            error_with_rule(&json!({ "match": { "prefix": "/", "runtime_fraction": {} } })),
+            "rules[0].match.runtime_fraction: found a field that this version does not support, expected no such field",
         ),
         (
             error_with_rule(&json!({ "requires": {} })),

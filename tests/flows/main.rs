@@ -19,6 +19,7 @@ mod property;
 mod refusals;
 mod requirements;
 mod rewriting;
+mod route_match;
 mod support;
 
 #[path = "../../demo/tokens.rs"]

@@ -389,3 +389,41 @@ fn with_compat_several_tokens_pass_when_all_are_good() {
     assert_eq!(outcome(&configuration, &with(&token(&A, "a", json!({ "exp": 1 })))), "expired");
     assert_eq!(outcome(&configuration, &with(&token(&B, "a", json!({})))), "invalid_token");
 }
+
+#[test]
+fn subjects_and_lifetimes_are_held_against_the_token() {
+    let with = |fields: Value, extra: Value| {
+        let mut configuration = requiring(&a());
+        for (name, value) in fields.as_object().unwrap() {
+            configuration["providers"]["a"][name] = value.clone();
+        }
+        outcome(&configuration, &get_with("/", &token(&A, "a", extra)))
+    };
+    let prefix = || json!({ "subjects": { "prefix": "AL", "ignore_case": true } });
+    assert_eq!(with(prefix(), json!({})), "a");
+    assert_eq!(with(prefix(), json!({ "sub": "bob" })), "subject");
+    assert_eq!(with(prefix(), json!({ "sub": null })), "subject");
+    let bounded = || json!({ "max_lifetime": "60s", "require_expiration": false });
+    for (exp, expected) in
+        [(json!(START + 59), "a"), (json!(START + 60), "lifetime"), (Value::Null, "lifetime")]
+    {
+        assert_eq!(with(bounded(), json!({ "exp": exp })), expected, "{exp}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_plain_escapes_no_optional_rule_either() {
+    let lenient = any(&[a(), json!({ "allow_missing": {} })]);
+    let configuration = requiring(&lenient);
+    let on = |path: &str, presents: Presents| {
+        let head = request(presents, Nothing);
+        let fields: Vec<_> =
+            head.values("authorization").map(|value| ("authorization", value.to_vec())).collect();
+        outcome(&configuration, &get(path, &fields))
+    };
+    for path in ["/x", "/x//y", "/x/../y", "/x;y", "/x%2fy"] {
+        assert_eq!(on(path, Good), "a", "{path}");
+        assert_eq!(on(path, Expired), "expired", "{path}");
+        assert_eq!(on(path, Nothing), "-", "{path}");
+    }
+}

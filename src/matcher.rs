@@ -1,0 +1,159 @@
+//! Conditions of a rule -> whether they hold for a request.
+//!
+//! Takes the request head and one reading of its path. Conditions mean what they mean in Envoy 1.40 (`HeaderUtility`,
+//! `ConfigUtility::QueryParameterMatcher`, `StringMatcherImpl`), except where a request can be read in more than one
+//! way: no reading may lead from a rule that demands a token to one that does not. Deliberately knows nothing of
+//! requirements and of the order of rules.
+
+use crate::config::{
+    HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,
+    QueryParameterMatcher, RouteMatch, StringMatcher, StringPattern,
+};
+use crate::request::{RequestHead, is_named, percent_decode, query_pairs};
+
+/// How much of what a request can be read as must meet a condition: each form of its path, each line of a header, each
+/// value of a parameter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scrutiny {
+    /// One is enough: for a rule that demands a verified token.
+    Any,
+    /// All must: for a rule that does not.
+    Every,
+}
+
+/// A form of a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    Sent,
+    Decoded,
+}
+
+impl Scrutiny {
+    fn holds<T>(self, mut items: impl Iterator<Item = T>, condition: impl FnMut(T) -> bool) -> bool {
+        match self {
+            Self::Any => items.any(condition),
+            Self::Every => items.all(condition),
+        }
+    }
+}
+
+impl RouteMatch {
+    /// Whether a request whose path was sent like this, and can be decoded to this, is meant.
+    pub fn matches(&self, head: &RequestHead, sent: &str, decoded: &str, scrutiny: Scrutiny) -> bool {
+        let forms = [(Form::Sent, sent), (Form::Decoded, decoded)];
+        scrutiny.holds(forms.into_iter(), |(form, path)| self.path.matches(head, path, form))
+            && self.matches_apart_from_path(head, scrutiny)
+    }
+
+    /// Whether a request whose path cannot be told is meant for all that is known. Only a tunnel has none.
+    pub fn matches_apart_from_path(&self, head: &RequestHead, scrutiny: Scrutiny) -> bool {
+        let query = head.query().unwrap_or_default();
+        (self.path != PathSpecifier::Connect || head.is_connect())
+            && self.headers.iter().all(|header| header.matches(head, scrutiny))
+            && self.query_parameters.iter().all(|parameter| parameter.matches(query, scrutiny))
+    }
+}
+
+impl PathSpecifier {
+    fn matches(&self, head: &RequestHead, path: &str, form: Form) -> bool {
+        match (self, form) {
+            (Self::Prefix(pattern), _) => pattern.cut_from(path, form).is_some(),
+            (Self::Path(pattern), _) => pattern.cut_from(path, form) == Some(""),
+            (Self::PathSeparatedPrefix(pattern), _) => {
+                pattern.cut_from(path, form).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            (Self::SafeRegex(regex), _) => regex.is_match(path.as_bytes()),
+            (Self::UriTemplate(template), Form::Sent) => template.is_match_sent(path),
+            (Self::UriTemplate(template), Form::Decoded) => template.is_match_decoded(path),
+            (Self::Connect, _) => head.is_connect(),
+        }
+    }
+}
+
+impl PathPattern {
+    /// What stands behind this in a path that starts with it.
+    fn cut_from<'p>(&self, path: &'p str, form: Form) -> Option<&'p str> {
+        let pattern = match form {
+            Form::Sent => &self.written,
+            Form::Decoded => &self.decoded,
+        };
+        let (start, rest) = path.split_at_checked(pattern.len())?;
+        are_equal(start.as_bytes(), pattern, !self.case_sensitive).then_some(rest)
+    }
+}
+
+impl HeaderMatcher {
+    /// Lines are compared one by one, as Envoy does since it stopped to join them.
+    fn matches(&self, head: &RequestHead, scrutiny: Scrutiny) -> bool {
+        let is_there = head.values(&self.name).next().is_some();
+        let treated_as_empty = (!is_there && self.treat_missing_header_as_empty).then_some(&b""[..]);
+        let mut lines = head.values(&self.name).chain(treated_as_empty).peekable();
+        let fits = |line: &[u8]| match &self.specifier {
+            HeaderMatchSpecifier::Present(present) => *present,
+            HeaderMatchSpecifier::Range { start, end } => {
+                whole_number(line).is_some_and(|number| (*start..*end).contains(&number))
+            }
+            HeaderMatchSpecifier::String(matcher) => matcher.matches(line),
+        };
+        match &self.specifier {
+            HeaderMatchSpecifier::Present(present) if lines.peek().is_none() => *present == self.invert_match,
+            // Inverted or not, a header that is not there meets no condition on its value.
+            _ if lines.peek().is_none() => false,
+            _ => scrutiny.holds(lines, |line| fits(line) != self.invert_match),
+        }
+    }
+}
+
+fn whole_number(line: &[u8]) -> Option<i64> {
+    str::from_utf8(line).ok()?.trim_ascii().parse().ok()
+}
+
+impl QueryParameterMatcher {
+    /// Envoy decodes nothing, and looks at the first value alone.
+    fn matches(&self, query: &[u8], scrutiny: Scrutiny) -> bool {
+        let is_there_as_written = query_pairs(query).any(|(name, _)| name == self.name.as_bytes());
+        let pairs = query_pairs(query).filter(|(name, _)| is_named(name, &self.name));
+        let mut values = pairs.map(|(_, value)| value).peekable();
+        match (&self.specifier, scrutiny) {
+            (QueryParameterMatchSpecifier::Present(present), _) => {
+                let readings = [is_there_as_written, values.peek().is_some()];
+                scrutiny.holds(readings.into_iter(), |is_there| is_there == *present)
+            }
+            (QueryParameterMatchSpecifier::String(matcher), Scrutiny::Any) => {
+                values.any(|value| matcher.matches(value) || matches_decoded(matcher, value))
+            }
+            (QueryParameterMatchSpecifier::String(matcher), Scrutiny::Every) => {
+                is_there_as_written && values.all(|value| matcher.matches(value))
+            }
+        }
+    }
+}
+
+fn matches_decoded(matcher: &StringMatcher, value: &[u8]) -> bool {
+    value.contains(&b'%') && percent_decode(value).is_some_and(|decoded| matcher.matches(&decoded))
+}
+
+impl StringMatcher {
+    /// Whether a value, text or not, is like this.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        let are_equal = |part: &[u8], text: &str| are_equal(part, text, self.ignore_case);
+        match &self.pattern {
+            StringPattern::Exact(text) => are_equal(value, text),
+            StringPattern::Prefix(text) => {
+                value.get(..text.len()).is_some_and(|start| are_equal(start, text))
+            }
+            StringPattern::Suffix(text) => {
+                let start = value.len().checked_sub(text.len());
+                start.and_then(|start| value.get(start..)).is_some_and(|end| are_equal(end, text))
+            }
+            StringPattern::Contains(text) => {
+                value.windows(text.len().max(1)).any(|part| are_equal(part, text))
+            }
+            StringPattern::SafeRegex(regex) => regex.is_match(value),
+        }
+    }
+}
+
+fn are_equal(part: &[u8], text: &str, ignore_case: bool) -> bool {
+    if ignore_case { part.eq_ignore_ascii_case(text.as_bytes()) } else { part == text.as_bytes() }
+}
