@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Mode, PENDING};
+use super::Mode;
 use crate::support::Request;
 
 /// Cases under one configuration of `jwt_authn`.
@@ -179,28 +179,20 @@ impl Group {
 
     /// In which modes the filter can be asked.
     pub fn modes(&self) -> impl Iterator<Item = Mode> {
-        Mode::ALL
-            .into_iter()
-            .filter(|mode| !self.is_pending(*mode) && mode.refusal(&self.configuration).is_none())
-    }
-
-    /// Why the filter cannot be asked in a mode although it should be.
-    pub fn unexpected_refusal(&self, mode: Mode) -> Option<String> {
-        if self.is_pending(mode) { None } else { mode.refusal(&self.configuration) }
-    }
-
-    fn is_pending(&self, mode: Mode) -> bool {
-        PENDING.contains(&self.name) || PENDING.contains(&mode.name())
-    }
-
-    fn differing(mut self, mode: Mode, row: &str, outcome: Outcome) -> Self {
-        self.last().differences.push(Difference { mode, row: row.to_owned(), outcome });
-        self
+        Mode::ALL.into_iter().filter(|mode| mode.refusal(&self.configuration).is_none())
     }
 
     fn sending(mut self, name: String, request: Sent, native: Outcome) -> Self {
         let differences = Vec::new();
         self.cases.push(Case { name, request, protocol: Protocol::Http1, native, differences });
+        self
+    }
+
+    fn differing(mut self, mode: Mode, row: &str, outcome: Outcome) -> Self {
+        let (group, case) = (self.name, self.last());
+        let is_new = case.differences.iter().all(|difference| difference.mode != mode);
+        assert!(is_new, "{group} / {}: two differences in one mode", case.name);
+        case.differences.push(Difference { mode, row: row.to_owned(), outcome });
         self
     }
 

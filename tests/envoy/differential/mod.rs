@@ -21,34 +21,6 @@ use serde_json::{Value, json};
 use self::report::Report;
 use self::world::World;
 
-/// Groups, configurations and modes that the filter cannot be asked about yet; `jwt_authn` alone is.
-const PENDING: &[&str] = &[
-    "a prefix without case",
-    "a path without case",
-    "a separated prefix",
-    "a separated prefix without case",
-    "a pattern",
-    "a pattern with flags",
-    "a template",
-    "a template with a rest",
-    "CONNECT",
-    "headers of a rule",
-    "parameters of a rule",
-    "an exact subject",
-    "an exact subject without case",
-    "a prefix of subjects",
-    "a suffix of subjects",
-    "a suffix of subjects without case",
-    "a part of subjects",
-    "a part of subjects without case",
-    "a pattern of subjects",
-    "several faults",
-    "subjects",
-    "a pattern for paths",
-    "a pattern that is none",
-    "a template that is none",
-];
-
 /// How the filter is configured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Mode {

@@ -21,7 +21,6 @@ pub struct Report {
     pub surprises: Vec<String>,
     cases: usize,
     groups: BTreeSet<&'static str>,
-    pending: BTreeMap<Mode, usize>,
     agreeing: BTreeMap<Mode, usize>,
     differing: BTreeMap<String, BTreeMap<Mode, usize>>,
 }
@@ -30,7 +29,7 @@ impl Report {
     pub fn of(groups: &[Group], shown: &[Shown<'_>]) -> Self {
         let mut report = Self::default();
         for (group, mode) in groups.iter().flat_map(|group| Mode::ALL.map(|mode| (group, mode))) {
-            if let Some(refusal) = group.unexpected_refusal(mode) {
+            if let Some(refusal) = mode.refusal(&group.configuration) {
                 report.surprises.push(format!("{} / {}: refused: {refusal}", group.name, mode.name()));
             }
         }
@@ -52,8 +51,6 @@ impl Report {
             }
             if shown.ours.contains_key(&mode) {
                 self.judge_mode(shown, mode);
-            } else {
-                *self.pending.entry(mode).or_default() += 1;
             }
         }
     }
@@ -131,9 +128,6 @@ impl Report {
         line("agree", &|mode| of(&self.agreeing, mode));
         for (row, counts) in &self.differing {
             line(&format!("differ: {row}"), &|mode| of(counts, mode));
-        }
-        if !self.pending.is_empty() {
-            line("pending", &|mode| of(&self.pending, mode));
         }
         let head = format!("{:<26}{:>12}{:>12}", "", Mode::Default.name(), Mode::Compat.name());
         text.replacen('\n', &format!("\n{head}\n"), 1)

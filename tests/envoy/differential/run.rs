@@ -23,7 +23,7 @@ const REQUESTS_AT_ONCE: usize = 16;
 /// The authority of every request that names no other, so that what is said about it is the same at every listener.
 const HOST: &str = "gateway.example";
 
-/// What one case showed: without a sight of the filter in modes that are pending.
+/// What one case showed: without a sight of the filter in modes in which it refuses the configuration.
 pub struct Shown<'a> {
     pub group: &'a Group,
     pub case: &'a Case,

@@ -112,8 +112,10 @@ fn paths(world: &World) -> Vec<Group> {
             "a template",
             json!({ "path_match_policy": template("/users/{id}/posts/*") }),
             &["/users/1/posts/2", "/users/a-b/posts/x?y"],
-            &["/users/1/posts", "/users/1/2/posts/3", "/users/1/posts/2/3", "/users//posts/2"],
-        ),
+            &["/users/1/posts", "/users/1/2/posts/3", "/users/1/posts/2/3"],
+        )
+        .case("an empty segment", get("/users//posts/2"), passes())
+        .differs("ambiguous-path", status(400)),
         matching(
             world,
             "a template with a rest",
@@ -191,7 +193,8 @@ fn headers(world: &World) -> Group {
         ("two lines in another order", &["two", "one"]),
         ("a list", &["one,two"]),
     ];
-    // A path, what the rule for it asks of the header, and which of the values match.
+    // A path, what the rule for it asks of the header, and which of the values match: `x` everywhere, `o` in the
+    // filter alone.
     let rules = [
         ("/exact", json!({ "string_match": { "exact": "one" } }), "-x-----xx-"),
         ("/exact-old", json!({ "exact_match": "one" }), "-x-----xx-"),
@@ -205,7 +208,7 @@ fn headers(world: &World) -> Group {
         ("/present", json!({ "present_match": true }), "-xxxxxxxxx"),
         ("/absent", json!({ "present_match": false }), "x---------"),
         ("/name-only", json!({}), "-xxxxxxxxx"),
-        ("/not-exact", json!({ "string_match": { "exact": "one" }, "invert_match": true }), "--xxxxx--x"),
+        ("/not-exact", json!({ "string_match": { "exact": "one" }, "invert_match": true }), "--xxxxxoox"),
         ("/not-present", json!({ "present_match": true, "invert_match": true }), "x---------"),
         (
             "/empty-if-missing",
@@ -217,7 +220,7 @@ fn headers(world: &World) -> Group {
             json!({
                 "string_match": { "exact": "one" }, "invert_match": true, "treat_missing_header_as_empty": true,
             }),
-            "x-xxxxx--x",
+            "x-xxxxxoox",
         ),
         ("/method", json!({ "name": ":method", "string_match": { "exact": "GET" } }), "xxxxxxxxxx"),
         (
@@ -234,14 +237,13 @@ fn headers(world: &World) -> Group {
         })
         .collect();
     let cases = rules.iter().flat_map(|(path, _, matched)| {
-        values.iter().zip(matched.chars()).map(move |(value, matched)| (*path, value, matched == 'x'))
+        values.iter().zip(matched.chars()).map(move |(value, matched)| (*path, value, matched))
     });
     Group::new("headers of a rule", strict(world, &matches)).for_each(
         cases,
         |group, (path, (name, lines), matched)| {
             let request = lines.iter().fold(get(path), |request, line| request.header("x-m", line));
-            let outcome = if matched { refused(says::MISSING) } else { passes() };
-            group.case(format!("{path} {name}"), request, outcome)
+            conditional(group, format!("{path} {name}"), request, matched)
         },
     )
 }
@@ -251,13 +253,14 @@ fn parameters(world: &World) -> Group {
         "", "?k=v", "?k=vv", "?k=w", "?k", "?k=", "?kk=v", "?a=1&k=v", "?k=v&k=w", "?k=w&k=v", "?%6b=v",
         "?k=%76", "?K=v",
     ];
-    // A path, what the rule for it asks of the parameter, and which of the queries match.
+    // A path, what the rule for it asks of the parameter, and which of the queries match: `x` everywhere, `o` in the
+    // filter alone.
     let rules = [
-        ("/exact", json!({ "string_match": { "exact": "v" } }), "-x-----xx----"),
-        ("/prefix", json!({ "string_match": { "prefix": "v" } }), "-xx----xx----"),
-        ("/regex", json!({ "string_match": { "safe_regex": { "regex": "v+" } } }), "-xx----xx----"),
-        ("/present", json!({ "present_match": true }), "-xxxxx-xxx-x-"),
-        ("/name-only", json!({}), "-xxxxx-xxx-x-"),
+        ("/exact", json!({ "string_match": { "exact": "v" } }), "-x-----xxooo-"),
+        ("/prefix", json!({ "string_match": { "prefix": "v" } }), "-xx----xxooo-"),
+        ("/regex", json!({ "string_match": { "safe_regex": { "regex": "v+" } } }), "-xx----xxooo-"),
+        ("/present", json!({ "present_match": true }), "-xxxxx-xxxox-"),
+        ("/name-only", json!({}), "-xxxxx-xxxox-"),
     ];
     let matches: Vec<_> = rules
         .iter()
@@ -267,15 +270,22 @@ fn parameters(world: &World) -> Group {
         })
         .collect();
     let cases = rules.iter().flat_map(|(path, _, matched)| {
-        queries
-            .iter()
-            .zip(matched.chars())
-            .map(move |(query, matched)| (format!("{path}{query}"), matched == 'x'))
+        queries.iter().zip(matched.chars()).map(move |(query, matched)| (format!("{path}{query}"), matched))
     });
     Group::new("parameters of a rule", strict(world, &matches)).for_each(cases, |group, (path, matched)| {
-        let outcome = if matched { refused(says::MISSING) } else { passes().path(&path) };
-        group.case(path.clone(), get(&path), outcome)
+        let request = get(&path);
+        conditional(group, path, request, matched)
     })
+}
+
+/// A request for a rule with a condition, which holds as a sign of the tables says.
+fn conditional(group: Group, name: String, request: Request, sign: char) -> Group {
+    match sign {
+        'x' => group.case(name, request, refused(says::MISSING)),
+        '-' => group.case(name, request, passes()),
+        'o' => group.case(name, request, passes()).differs("rule-conditions", status(401)),
+        other => panic!("{other} is no sign"),
+    }
 }
 
 /// Paths that a backend may read as another one.
