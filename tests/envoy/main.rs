@@ -16,6 +16,7 @@
 )]
 
 mod configuration;
+mod differential;
 mod headers;
 mod keys;
 mod load_test;

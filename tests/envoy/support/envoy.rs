@@ -31,8 +31,8 @@ pub struct Envoy {
 
 /// What is to be started.
 pub struct EnvoyBuilder {
-    configuration: Option<String>,
-    native: Option<Value>,
+    /// Names and filters of the listeners.
+    listeners: Vec<(String, Option<Value>)>,
     upstream: SocketAddr,
     clusters: Vec<(String, SocketAddr)>,
     workers: usize,
@@ -40,17 +40,22 @@ pub struct EnvoyBuilder {
     changes: Vec<BootstrapChange>,
 }
 
-type BootstrapChange = Box<dyn FnOnce(&mut Value)>;
+type BootstrapChange = Box<dyn FnOnce(&mut Value) + Send>;
 
 impl Envoy {
     /// An Envoy with the filter, whose configuration is JSON or whatever else a case wants it to read.
     pub fn with_filter(configuration: impl ToString, upstream: &Upstream) -> EnvoyBuilder {
-        EnvoyBuilder::new(Some(configuration.to_string()), upstream)
+        EnvoyBuilder::new(upstream).filter(GATEWAY, configuration)
     }
 
     /// An Envoy that only forwards.
     pub fn without_filter(upstream: &Upstream) -> EnvoyBuilder {
-        EnvoyBuilder::new(None, upstream)
+        EnvoyBuilder::new(upstream).listener(GATEWAY, None)
+    }
+
+    /// An Envoy without a listener, for cases that name theirs.
+    pub fn without_listeners(upstream: &Upstream) -> EnvoyBuilder {
+        EnvoyBuilder::new(upstream)
     }
 
     /// Where requests pass the filter.
@@ -61,6 +66,11 @@ impl Envoy {
     /// Where requests pass Envoy's own `jwt_authn`.
     pub fn native(&self) -> SocketAddr {
         self.ports[NATIVE]
+    }
+
+    /// Where a listener of this name is.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        *self.ports.get(listener).unwrap_or_else(|| panic!("there is no listener {listener:?}"))
     }
 
     /// Counters and gauges whose name starts with `prefix`.
@@ -82,10 +92,9 @@ impl Envoy {
 }
 
 impl EnvoyBuilder {
-    fn new(configuration: Option<String>, upstream: &Upstream) -> Self {
+    fn new(upstream: &Upstream) -> Self {
         Self {
-            configuration,
-            native: None,
+            listeners: Vec::new(),
             upstream: upstream.address(),
             clusters: Vec::new(),
             workers: 1,
@@ -96,8 +105,25 @@ impl EnvoyBuilder {
 
     /// A second listener with Envoy's own `jwt_authn`, configured by its message without `@type`.
     #[must_use]
-    pub fn native(mut self, jwt_authn: Value) -> Self {
-        self.native = Some(jwt_authn);
+    pub fn native(self, jwt_authn: Value) -> Self {
+        self.jwt_authn(NATIVE, jwt_authn)
+    }
+
+    /// A listener of this name with the filter.
+    #[must_use]
+    pub fn filter(self, listener: &str, configuration: impl ToString) -> Self {
+        let filter = bootstrap::edge_authn(&wasm::path(), &configuration.to_string());
+        self.listener(listener, Some(filter))
+    }
+
+    /// A listener of this name with Envoy's own `jwt_authn`, configured by its message without `@type`.
+    #[must_use]
+    pub fn jwt_authn(self, listener: &str, jwt_authn: Value) -> Self {
+        self.listener(listener, Some(bootstrap::jwt_authn(jwt_authn)))
+    }
+
+    fn listener(mut self, name: &str, filter: Option<Value>) -> Self {
+        self.listeners.push((name.to_owned(), filter));
         self
     }
 
@@ -124,7 +150,7 @@ impl EnvoyBuilder {
 
     /// A last change to the bootstrap, for what only one case needs.
     #[must_use]
-    pub fn bootstrap(mut self, change: impl FnOnce(&mut Value) + 'static) -> Self {
+    pub fn bootstrap(mut self, change: impl FnOnce(&mut Value) + Send + 'static) -> Self {
         self.changes.push(Box::new(change));
         self
     }
@@ -160,11 +186,8 @@ impl EnvoyBuilder {
     }
 
     fn spawn(self) -> EnvoyProcess {
-        let filter = self.configuration.map(|text| bootstrap::edge_authn(&wasm::path(), &text));
-        let native =
-            self.native.map(|native| bootstrap::listener(NATIVE, Some(bootstrap::jwt_authn(native))));
-        let gateway = bootstrap::listener(GATEWAY, filter);
-        let listeners: Vec<Value> = [gateway].into_iter().chain(native).collect();
+        let listeners: Vec<Value> =
+            self.listeners.into_iter().map(|(name, filter)| bootstrap::listener(&name, filter)).collect();
 
         let mut bootstrap = bootstrap::bootstrap(&listeners, self.upstream, &self.clusters);
         for change in self.changes {

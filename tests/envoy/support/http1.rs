@@ -84,7 +84,9 @@ impl Http1 {
         let headers: Vec<_> = lines.filter(|line| !line.is_empty()).map(parse_header).collect();
 
         let header = |name| values(&headers, name).next().map(String::from_utf8_lossy);
-        let body = if method == "HEAD" || matches!(status, 204 | 304) {
+        let has_no_body =
+            method == "HEAD" || (method == "CONNECT" && status < 300) || matches!(status, 204 | 304);
+        let body = if has_no_body {
             Vec::new()
         } else if header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
             self.take_chunks().await?

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::message::values;
 use super::{ANSWER_TIMEOUT, Reply, Request};
 
 /// A connection; its clones share it and may send at the same time.
@@ -32,12 +33,15 @@ impl Http2 {
         Self { address, sender }
     }
 
-    /// Sends a request and waits for its reply. Names must be in lower case, as HTTP/2 wants them.
+    /// Sends a request and waits for its reply. Names must be in lower case, as HTTP/2 wants them; a `host` is sent as
+    /// the authority.
     pub async fn send(&mut self, request: &Request) -> Reply {
         let Request { method, path, headers, body, trailers } = request;
+        let host = values(headers, "host").next().map(|host| str::from_utf8(host).unwrap().to_owned());
+        let authority = host.unwrap_or_else(|| self.address.to_string());
         let mut request =
-            hyper::Request::builder().method(method.as_str()).uri(format!("http://{}{path}", self.address));
-        for (name, value) in headers {
+            hyper::Request::builder().method(method.as_str()).uri(format!("http://{authority}{path}"));
+        for (name, value) in headers.iter().filter(|(name, _)| name != "host") {
             request = request.header(name, value.as_slice());
         }
         let body = Full::<Bytes>::from(body.clone());

@@ -30,7 +30,7 @@ pub use self::http2::Http2;
 pub use self::jwks_server::{JwksReply, JwksServer};
 pub use self::load::load;
 pub use self::message::{Reply, Request};
-pub use self::upstream::Upstream;
+pub use self::upstream::{ReceivedRequest, Upstream};
 pub use self::wasm::path as filter_module;
 
 /// After this time without an answer a case has failed, so that a hanging filter does not hang the suite.
