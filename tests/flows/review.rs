@@ -338,3 +338,47 @@ fn expressions_that_re2_reads_differently_are_refused() {
         }
     }
 }
+
+#[test]
+fn of_two_values_that_choose_different_providers_none_is_believed() {
+    let by = |condition: &str, value: &str, provider: &str| {
+        json!({
+            "match": { "prefix": "/", condition: [{ "name": "x-tenant", "string_match": { "exact": value } }] },
+            "requires": { "provider_name": provider },
+        })
+    };
+    // `jwt_authn` looks at the first value of a parameter alone: that of `a`.
+    let configuration = rules(json!([by("query_parameters", "b", "b"), by("query_parameters", "a", "a")]));
+    assert_eq!(outcome(&configuration, &get_with("/?x-tenant=a", &of_b())), "invalid_token");
+    assert_ne!(outcome(&configuration, &get_with("/?x-tenant=a&x-tenant=b", &of_b())), "passes", "parameters");
+    let configuration = rules(json!([by("headers", "b", "b"), by("headers", "a", "a")]));
+    let bearer = format!("Bearer {}", of_b());
+    let head = get("/", &[("authorization", bearer.as_str()), ("x-tenant", "b"), ("x-tenant", "a")]);
+    assert_ne!(outcome(&configuration, &head), "passes", "headers");
+}
+
+#[test]
+fn a_condition_on_a_header_that_the_filter_writes_is_refused() {
+    // Before the filter it is what the client says; behind it, it is gone.
+    let configuration = rules(json!([
+        { "match": { "prefix": "/", "headers": [{ "name": "x-a-sub", "string_match": { "exact": "guest" } }] } },
+        { "match": { "prefix": "/" }, "requires": { "provider_name": "a" } },
+    ]));
+    assert!(parse(&configuration).is_err());
+}
+
+#[test]
+fn a_requirement_without_audiences_does_not_take_those_of_the_provider_away() {
+    let mut configuration = rules(json!([
+        { "match": { "prefix": "/" }, "requires": { "provider_and_audiences": { "provider_name": "a" } } },
+    ]));
+    configuration["providers"]["a"]["audiences"] = json!(["api"]);
+    assert!(parse(&configuration).is_err(), "passes: {}", outcome(&configuration, &get_with("/", &of_a())));
+}
+
+#[test]
+fn a_header_is_not_shared_by_a_claim_and_a_payload() {
+    let mut configuration = rules(json!([]));
+    configuration["providers"]["a"]["forward_payload_header"] = json!("x-a-sub");
+    assert!(parse(&configuration).is_err());
+}
