@@ -89,7 +89,11 @@ async fn a_forged_header_does_not_choose_what_is_asked_for_on_the_route_that_is_
         .await;
     assert_eq!(Request::get("/secret").send(envoy.gateway()).await.status, 401);
     let status = Request::get("/secret").header("x-roles", "guest").send(envoy.gateway()).await.status;
-    assert_eq!((status, scene.upstream.requests().len()), (204, 0), "the upstream was reached without a token");
+    assert_eq!(
+        (status, scene.upstream.requests().len()),
+        (204, 0),
+        "the upstream was reached without a token"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,18 +56,22 @@ fn outcome(configuration: &Value, head: &RequestHead) -> &'static str {
 
 #[test]
 fn a_default_of_deny_holds_for_paths_that_cannot_be_read() {
-    let mut configuration = rules(json!([{ "match": { "prefix": "/api" }, "requires": { "provider_name": "a" } }]));
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/api" }, "requires": { "provider_name": "a" } }]));
     configuration["default"] = json!("deny");
     assert_eq!(outcome(&configuration, &get_with("/internal", &of_a())), "no_rule");
-    for path in ["/api/../internal", "/internal/%zz", "/internal/..;/x", "/api/%2e%2e/internal", "//internal"] {
+    for path in ["/api/../internal", "/internal/%zz", "/internal/..;/x", "/api/%2e%2e/internal", "//internal"]
+    {
         assert_ne!(outcome(&configuration, &get_with(path, &of_a())), "passes", "{path}");
     }
 }
 
 #[test]
 fn the_requirement_of_the_filter_state_holds_for_paths_that_cannot_be_read() {
-    let mut configuration = rules(json!([{ "match": { "prefix": "/api" }, "requires": { "provider_name": "a" } }]));
-    configuration["filter_state_rules"] = json!({ "name": "tier", "requires": { "gold": { "provider_name": "b" } } });
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/api" }, "requires": { "provider_name": "a" } }]));
+    configuration["filter_state_rules"] =
+        json!({ "name": "tier", "requires": { "gold": { "provider_name": "b" } } });
     let with = |path: &str, token: &str| {
         let attributes = Attributes { filter_state: Some(b"gold".to_vec()), ..Attributes::default() };
         outcome(&configuration, &get_with(path, token).with_attributes(attributes))
@@ -130,11 +134,13 @@ fn a_strict_rule_for_a_host_sees_each_spelling_of_the_host() {
 
 #[test]
 fn a_strict_rule_for_a_parameter_sees_each_spelling_of_the_value() {
-    let configuration = |string: Value| rules(json!([
-        { "match": { "prefix": "/", "query_parameters": [{ "name": "mode", "string_match": string }] },
-          "requires": { "provider_name": "a" } },
-        { "match": { "prefix": "/" } },
-    ]));
+    let configuration = |string: Value| {
+        rules(json!([
+            { "match": { "prefix": "/", "query_parameters": [{ "name": "mode", "string_match": string }] },
+              "requires": { "provider_name": "a" } },
+            { "match": { "prefix": "/" } },
+        ]))
+    };
     let exact = configuration(json!({ "exact": "full access" }));
     assert_eq!(outcome(&exact, &without_credential("/?mode=full%20access")), "missing_credential");
     assert_ne!(outcome(&exact, &without_credential("/?mode=full+access")), "passes", "plus");
@@ -155,7 +161,9 @@ fn a_signature_is_verified_once_however_often_a_requirement_asks() {
     let leaf = |index| json!({ "provider_and_audiences": { "provider_name": "a", "audiences": [format!("aud{index}")] } });
     let of = |count: usize| {
         let leaves: Vec<_> = (0..count).map(leaf).collect();
-        rules(json!([{ "match": { "prefix": "/" }, "requires": { "requires_any": { "requirements": leaves } } }]))
+        rules(
+            json!([{ "match": { "prefix": "/" }, "requires": { "requires_any": { "requirements": leaves } } }]),
+        )
     };
     let forged = get_with("/", &token(&FORGER, "a", json!({})));
     let (two, many) = (took(&of(2), &forged), took(&of(200), &forged));
@@ -164,11 +172,13 @@ fn a_signature_is_verified_once_however_often_a_requirement_asks() {
 
 #[test]
 fn one_request_cannot_have_a_hundred_forged_tokens_verified() {
-    let mut configuration = rules(json!([{ "match": { "prefix": "/" }, "requires": { "allow_missing": {} } }]));
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/" }, "requires": { "allow_missing": {} } }]));
     configuration["compat"] = json!("envoy");
     configuration["providers"]["a"]["from_headers"] = json!([{ "name": "x-token" }]);
     let with = |count: usize| {
-        let lines: Vec<_> = (0..count).map(|n| ("x-token", token(&FORGER, "a", json!({ "jti": n.to_string() })))).collect();
+        let lines: Vec<_> =
+            (0..count).map(|n| ("x-token", token(&FORGER, "a", json!({ "jti": n.to_string() })))).collect();
         get("/", &lines)
     };
     assert_eq!(outcome(&configuration, &with(90)), "invalid_token");
@@ -177,7 +187,8 @@ fn one_request_cannot_have_a_hundred_forged_tokens_verified() {
 }
 
 fn compat() -> Gateway {
-    let mut configuration = rules(json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "a" } }]));
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "a" } }]));
     configuration["compat"] = json!("envoy");
     configuration["providers"]["a"]["from_headers"] = json!([{ "name": "x-token" }]);
     Gateway::new(&configuration)
@@ -207,21 +218,25 @@ fn with_compat_one_subject_never_looks_like_two() {
 
 #[test]
 fn with_compat_a_token_with_another_prefix_of_the_same_header_must_be_good_too() {
-    let mut configuration = rules(json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "a" } }]));
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "a" } }]));
     configuration["compat"] = json!("envoy");
     configuration["providers"]["a"]["forward"] = json!(true);
-    configuration["providers"]["a"]["from_headers"] =
-        json!([{ "name": "x-token", "value_prefix": "Bearer " }, { "name": "x-token", "value_prefix": "JWT " }]);
-    let head = get("/", &[
-        ("x-token", format!("Bearer {}", of_a())),
-        ("x-token", format!("JWT {}", token(&FORGER, "a", json!({ "sub": "root" })))),
-    ]);
+    configuration["providers"]["a"]["from_headers"] = json!([{ "name": "x-token", "value_prefix": "Bearer " }, { "name": "x-token", "value_prefix": "JWT " }]);
+    let head = get(
+        "/",
+        &[
+            ("x-token", format!("Bearer {}", of_a())),
+            ("x-token", format!("JWT {}", token(&FORGER, "a", json!({ "sub": "root" })))),
+        ],
+    );
     assert_eq!(outcome(&configuration, &head), "invalid_token");
 }
 
 #[test]
 fn two_identities_in_one_export_are_both_told_or_neither() {
-    let all = json!({ "requires_all": { "requirements": [{ "provider_name": "a" }, { "provider_name": "b" }] } });
+    let all =
+        json!({ "requires_all": { "requirements": [{ "provider_name": "a" }, { "provider_name": "b" }] } });
     let mut configuration = rules(json!([{ "match": { "prefix": "/" }, "requires": all }]));
     for name in ["a", "b"] {
         configuration["providers"][name]["payload_in_metadata"] = json!("jwt");
@@ -286,7 +301,9 @@ fn a_request_that_waits_on_a_host_without_timers_has_a_fetch_to_make() {
     let head = get_with("/", &good_token());
     assert!(matches!(gateway.decide(&head), Decision::Await(_)));
     assert!(gateway.engine.own_fetch(gateway.now).is_some());
-    assert!(gateway.engine.settle(edge_authn::config::ProviderId(0), FetchReply::Failure, gateway.now).is_err());
+    assert!(
+        gateway.engine.settle(edge_authn::config::ProviderId(0), FetchReply::Failure, gateway.now).is_err()
+    );
     let decision = gateway.decide(&head);
     let fetch = gateway.engine.own_fetch(gateway.now);
     assert!(!matches!(decision, Decision::Await(_)) || fetch.is_some(), "waits in a back-off: {decision:?}");
@@ -295,7 +312,8 @@ fn a_request_that_waits_on_a_host_without_timers_has_a_fetch_to_make() {
 #[test]
 fn requests_do_not_wait_longer_than_a_client_would() {
     let mut configuration = remote(json!({}));
-    configuration["providers"]["acme"]["remote_jwks"]["retry_policy"] = json!({ "num_retries": 4_294_967_295_u32 });
+    configuration["providers"]["acme"]["remote_jwks"]["retry_policy"] =
+        json!({ "num_retries": 4_294_967_295_u32 });
     let mut gateway = Gateway::new(&configuration);
     let head = get_with("/", &good_token());
     let began = gateway.now;
@@ -310,32 +328,9 @@ fn requests_do_not_wait_longer_than_a_client_would() {
 }
 
 #[test]
-fn expressions_that_re2_reads_differently_are_refused() {
-    use edge_authn::regex::Regex;
-    for (expression, value, in_re2) in [
-        ("[a&&b]+", "a&b", true),
-        ("[a--c]+", "b", true),
-        ("[[a]b]", "[b]", true),
-        ("[]a]+", "]a", true),
-        ("[^]]", "]", false),
-        ("a{,2}", "a{,2}", true),
-        ("a{", "a{", true),
-        ("x{2,1}", "x", false),
-        ("[[:foo:]]", "f", false),
-        (r"\_", "_", true),
-        (r"[\d-z]", "-", true),
-        ("(?x)a b", "ab", false),
-        ("(?R)a", "a", false),
-        ("a**", "aa", false),
-        (r"\u0061", "a", false),
-        (r"\x{61}", "a", true),
-        (r"[\b]", "\u{8}", false),
-        (r"\s", "\u{b}", false),
-    ] {
-        match Regex::new(expression) {
-            Ok(regex) => println!("{expression:12} {value:6} here {} re2 {in_re2}", regex.is_match(value.as_bytes())),
-            Err(error) => println!("{expression:12} refused: {error}"),
-        }
+fn an_expression_that_re2_does_not_know_is_refused() {
+    for expression in ["(?x)/a b", "(?R)/a", r"/\u0061", "/a**"] {
+        assert!(edge_authn::regex::Regex::new(expression).is_err(), "{expression}");
     }
 }
 
@@ -350,7 +345,11 @@ fn of_two_values_that_choose_different_providers_none_is_believed() {
     // `jwt_authn` looks at the first value of a parameter alone: that of `a`.
     let configuration = rules(json!([by("query_parameters", "b", "b"), by("query_parameters", "a", "a")]));
     assert_eq!(outcome(&configuration, &get_with("/?x-tenant=a", &of_b())), "invalid_token");
-    assert_ne!(outcome(&configuration, &get_with("/?x-tenant=a&x-tenant=b", &of_b())), "passes", "parameters");
+    assert_ne!(
+        outcome(&configuration, &get_with("/?x-tenant=a&x-tenant=b", &of_b())),
+        "passes",
+        "parameters"
+    );
     let configuration = rules(json!([by("headers", "b", "b"), by("headers", "a", "a")]));
     let bearer = format!("Bearer {}", of_b());
     let head = get("/", &[("authorization", bearer.as_str()), ("x-tenant", "b"), ("x-tenant", "a")]);
