@@ -70,6 +70,62 @@ async fn a_route_may_switch_the_filter_off_or_name_a_requirement() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_forged_header_does_not_choose_what_is_asked_for_on_the_route_that_is_taken() {
+    let scene = Scene::start().await;
+    let routes = json!([
+        {
+            "match": { "prefix": "/", "headers": [{ "name": "x-roles", "string_match": { "exact": "guest" } }] },
+            "direct_response": { "status": 204 },
+            "metadata": { "filter_metadata": { "edge_authn": { "disabled": true } } },
+        },
+        { "match": { "prefix": "/" }, "route": { "cluster": "upstream" } },
+    ]);
+    let envoy = Envoy::with_filter(scene.configuration(json!({})), &scene.upstream)
+        .cluster("idp", scene.idp.address())
+        .bootstrap(move |bootstrap| {
+            manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"] = routes;
+        })
+        .start()
+        .await;
+    assert_eq!(Request::get("/secret").send(envoy.gateway()).await.status, 401);
+    let status = Request::get("/secret").header("x-roles", "guest").send(envoy.gateway()).await.status;
+    assert_eq!(
+        (status, scene.upstream.requests().len()),
+        (204, 0),
+        "the upstream was reached without a token"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_route_that_is_taken_asks_for_holds_though_another_was_chosen_first() {
+    let scene = Scene::start().await;
+    let mut configuration = scene.configuration(json!({}));
+    configuration["rules"] = json!([{ "match": { "prefix": "/" } }]);
+    configuration["requirement_map"] = json!({ "strict": { "provider_name": "acme" } });
+    let routes = json!([
+        {
+            "match": { "prefix": "/", "headers": [{ "name": "x-roles", "present_match": true }] },
+            "direct_response": { "status": 204 },
+        },
+        {
+            "match": { "prefix": "/" },
+            "route": { "cluster": "upstream" },
+            "metadata": { "filter_metadata": { "edge_authn": { "requirement_name": "strict" } } },
+        },
+    ]);
+    let envoy = Envoy::with_filter(configuration, &scene.upstream)
+        .cluster("idp", scene.idp.address())
+        .bootstrap(move |bootstrap| {
+            manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"] = routes;
+        })
+        .start()
+        .await;
+    assert_eq!(Request::get("/secret").send(envoy.gateway()).await.status, 401);
+    let status = Request::get("/secret").header("x-roles", "guest").send(envoy.gateway()).await.status;
+    assert_eq!(scene.upstream.requests().len(), 0, "the upstream was reached without a token: {status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_filter_state_chooses_a_requirement_where_no_rule_matches() {
     let scene = Scene::start().await;
     let mut configuration = scene.configuration(json!({}));

@@ -18,6 +18,7 @@ mod peers_holes;
 mod property;
 mod refusals;
 mod requirements;
+mod review;
 mod rewriting;
 mod route_match;
 mod support;

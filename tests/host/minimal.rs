@@ -235,3 +235,19 @@ fn a_new_configuration_starts_while_a_request_waits_under_the_old_one() {
     assert_eq!(scene.assert_passed(late).as_deref(), Some(b"alice".as_slice()));
     assert_eq!(scene.host.contexts_alive(), 1);
 }
+
+#[test]
+fn no_request_fetches_during_a_back_off_that_is_waited_through() {
+    let mut configuration = configuration(json!({}));
+    configuration["providers"]["acme"]["remote_jwks"]["retry_policy"] = json!({ "num_retries": 3 });
+    let mut scene = Scene::start_on(host(Profile::minimal()), &configuration);
+    let first = scene.send(good("/"));
+    let call = scene.call_of(first);
+    scene.host.answer_reset(call.id);
+    // Not verified, so anybody can send it.
+    let forged = STRANGER.sign(&claims(json!({})));
+    for _ in 0..20 {
+        scene.send(bearer("/", &forged));
+    }
+    assert!(scene.host.calls().len() <= 1, "{} calls in one moment", scene.host.calls().len());
+}
