@@ -28,6 +28,9 @@ pub struct Credentials {
     faults: Vec<(ProviderId, Fault)>,
 }
 
+/// The most credentials that are looked at in one request: bounds the signatures that a request can have verified.
+const MAX_CREDENTIALS: usize = 8;
+
 /// What is wrong with what was found at a place.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Fault {
@@ -71,7 +74,10 @@ impl Credentials {
                     continue;
                 }
                 let presented = look(head, location, several);
-                if presented.iter().any(|item| matches!(item, Presented::Token(_))) {
+                // The same value under a shorter prefix is no second credential. Where all must be good, all lines of a
+                // header are looked at under each prefix.
+                let is_token = |item: &Presented| matches!(item, Presented::Token(_));
+                if several == SeveralCredentials::Refuse && presented.iter().any(is_token) {
                     seen.push(place.clone());
                 }
                 for item in presented {
@@ -88,10 +94,13 @@ impl Credentials {
     }
 
     fn add(&mut self, token: String, place: &Place, id: ProviderId) {
+        let are_too_many = self.found.len() > MAX_CREDENTIALS;
         let mut known = self.found.iter_mut();
         match known.find(|known| known.place == *place && known.token == token) {
             Some(known) if known.providers.contains(&id) => {}
             Some(known) => known.providers.push(id),
+            // One more than the bound says that there are too many.
+            None if are_too_many => {}
             None => self.found.push(Credential { token, place: place.clone(), providers: vec![id] }),
         }
     }
@@ -99,11 +108,6 @@ impl Credentials {
     /// All credentials, for whichever provider.
     pub fn iter(&self) -> impl Iterator<Item = &Credential> {
         self.found.iter()
-    }
-
-    /// Whether there is anything at all, well-formed or not.
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty() && self.faults.is_empty()
     }
 
     /// Refuses what this provider must not be asked about.
@@ -116,6 +120,7 @@ impl Credentials {
         let count = self.found.iter().filter(|credential| credential.providers.contains(&id)).count();
         match fault {
             Some(Fault::Several) => Err(Rejection::MultipleCredentials),
+            _ if self.found.len() > MAX_CREDENTIALS => Err(Rejection::MultipleCredentials),
             _ if count > 1 && several == SeveralCredentials::Refuse => Err(Rejection::MultipleCredentials),
             Some(Fault::Malformed) => Err(Rejection::MalformedCredential),
             None => Ok(()),

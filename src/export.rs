@@ -20,18 +20,26 @@ pub struct Property {
 }
 
 /// The properties of a request that was granted.
+///
+/// Of several identities that would leave something under one name, the first does.
 pub fn of_grant(grant: &Grant<'_>) -> Vec<Property> {
-    let mut properties = Vec::new();
+    let mut properties: Vec<Property> = Vec::new();
+    let mut leave = |key: &str, value: String| {
+        let property = property(key, value);
+        if !properties.iter().any(|known| known.name == property.name) {
+            properties.push(property);
+        }
+    };
     for authenticated in grant.identities() {
         let exports = &authenticated.provider.exports;
         if let Some(key) = &exports.payload {
             let payload = normalised(authenticated.identity.claims(), &exports.space_delimited_claims);
-            properties.push(property(key, payload));
+            leave(key, payload);
         }
         if let Some(key) = &exports.header
             && let Ok(header) = Json::parse(authenticated.identity.header_text())
         {
-            properties.push(property(key, header.to_string()));
+            leave(key, header.to_string());
         }
     }
     properties

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::config::RemoteJwks;
+use crate::config::{Config, KeySource, Provider, ProviderId, RemoteJwks};
 use crate::jose::jwk::JwkSet;
 use crate::time::UnixTime;
 
@@ -16,6 +16,8 @@ pub const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 const SHORTEST_CACHE_DURATION: Duration = Duration::from_secs(1);
 /// The longest pause between failed fetches.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(64);
+/// For how many timeouts of a fetch requests wait, however often it is repeated.
+const PATIENCE: u32 = 3;
 /// How much longer than its timeout a fetch is waited for, should the host lose it.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -33,6 +35,56 @@ pub enum Keys<'k> {
     },
 }
 
+/// The keys of all providers.
+#[derive(Debug)]
+pub struct KeyStore {
+    /// One for each provider, `None` for those with local keys.
+    keepers: Vec<Option<KeyKeeper>>,
+    /// Whose keys the request decided last asked for.
+    pub(crate) asked: Option<ProviderId>,
+}
+
+impl KeyStore {
+    /// Keepers without keys for the providers of `config`.
+    pub fn of(config: &Config) -> Self {
+        let keeper = |provider: &Provider| match &provider.keys {
+            KeySource::Local(_) => None,
+            KeySource::Remote(remote) => Some(KeyKeeper::new(remote)),
+        };
+        Self { keepers: config.providers.iter().map(keeper).collect(), asked: None }
+    }
+
+    /// The keeper of a provider whose keys are fetched.
+    pub fn keeper(&mut self, id: ProviderId) -> Option<&mut KeyKeeper> {
+        self.keepers.get_mut(id.0)?.as_mut()
+    }
+
+    /// All keepers, each with the provider it is for.
+    pub fn keepers(&mut self) -> impl Iterator<Item = (ProviderId, &mut KeyKeeper)> {
+        let keepers = self.keepers.iter_mut().enumerate();
+        keepers.filter_map(|(index, keeper)| Some((ProviderId(index), keeper.as_mut()?)))
+    }
+
+    /// When the first of them wants to be asked again.
+    pub fn wake_at(&self) -> Option<UnixTime> {
+        self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min()
+    }
+
+    /// The keys of `provider`, whose id this is, for a request at `now`.
+    pub fn keys<'k>(&'k mut self, id: ProviderId, provider: &'k Provider, now: UnixTime) -> Keys<'k> {
+        if let KeySource::Local(keys) = &provider.keys {
+            return Keys::Ready(keys);
+        }
+        self.asked = Some(id);
+        self.keeper(id).map_or(Keys::Pending, |keeper| keeper.keys(now))
+    }
+
+    /// Has requests told of every failure.
+    pub fn without_retries(&mut self) {
+        self.keepers.iter_mut().flatten().for_each(|keeper| keeper.retries = 0);
+    }
+}
+
 /// The keys of one provider.
 #[derive(Debug)]
 pub struct KeyKeeper {
@@ -45,6 +97,8 @@ pub struct KeyKeeper {
     held: Option<Held>,
     in_flight: Option<Flight>,
     failures: u32,
+    /// When the first of these failures was.
+    failing_since: Option<UnixTime>,
     /// No fetch before this time.
     not_before: Option<UnixTime>,
     /// Whether a request has asked for keys that are not there.
@@ -78,6 +132,7 @@ impl KeyKeeper {
             held: None,
             in_flight: None,
             failures: 0,
+            failing_since: None,
             not_before: None,
             is_wanted: remote.is_prefetched,
         }
@@ -95,12 +150,18 @@ impl KeyKeeper {
         self.is_wanted = true;
         match self.not_before {
             Some(not_before)
-                if self.in_flight.is_none() && now < not_before && self.failures > self.retries =>
+                if self.in_flight.is_none() && now < not_before && !self.is_worth_waiting(now) =>
             {
                 Keys::Unavailable { retry_after: now.until(not_before) }
             }
             _ => Keys::Pending,
         }
+    }
+
+    /// Whether requests wait for another attempt although one has failed.
+    fn is_worth_waiting(&self, now: UnixTime) -> bool {
+        self.failures <= self.retries
+            && self.failing_since.is_none_or(|since| since.until(now) < self.timeout.saturating_mul(PATIENCE))
     }
 
     /// Expired keys serve when a refresh has failed, and while one that began in time is under way. Without an attempt
@@ -137,6 +198,7 @@ impl KeyKeeper {
         });
         self.in_flight = None;
         self.failures = 0;
+        self.failing_since = None;
         self.not_before = None;
         self.is_wanted = false;
     }
@@ -151,6 +213,7 @@ impl KeyKeeper {
             self.first_back_off.saturating_mul(1 << self.failures.min(16)).min(self.longest_back_off());
         self.in_flight = None;
         self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
         self.not_before = Some(now.after(back_off));
     }
 

@@ -34,6 +34,7 @@ pub mod keys;
 pub mod verify;
 
 pub mod authorize;
+pub mod evidence;
 
 pub mod export;
 pub mod rewrite;

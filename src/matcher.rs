@@ -9,7 +9,7 @@ use crate::config::{
     HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,
     QueryParameterMatcher, RouteMatch, StringMatcher, StringPattern,
 };
-use crate::request::{RequestHead, is_named, percent_decode, query_pairs};
+use crate::request::{RequestHead, is_named, percent_decode_leniently, query_pairs};
 
 /// How much of what a request can be read as must meet a condition: each form of its path, each line of a header, each
 /// value of a parameter.
@@ -21,11 +21,21 @@ pub enum Scrutiny {
     Every,
 }
 
-/// A form of a path.
+/// A path in one of its forms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Form {
-    Sent,
-    Decoded,
+pub enum Form<'p> {
+    /// With percent-encoding in it.
+    Encoded(&'p str),
+    /// With its percent-encoding resolved.
+    Decoded(&'p str),
+}
+
+impl<'p> Form<'p> {
+    const fn text(self) -> &'p str {
+        match self {
+            Self::Encoded(path) | Self::Decoded(path) => path,
+        }
+    }
 }
 
 impl Scrutiny {
@@ -38,15 +48,13 @@ impl Scrutiny {
 }
 
 impl RouteMatch {
-    /// Whether a request whose path was sent like this, and can be decoded to this, is meant.
-    pub fn matches(&self, head: &RequestHead, sent: &str, decoded: &str, scrutiny: Scrutiny) -> bool {
-        let forms = [(Form::Sent, sent), (Form::Decoded, decoded)];
-        scrutiny.holds(forms.into_iter(), |(form, path)| self.path.matches(head, path, form))
-            && self.matches_apart_from_path(head, scrutiny)
+    /// Whether a path in these forms, which mean the same, is meant.
+    pub fn is_for_path(&self, forms: &[Form<'_>], scrutiny: Scrutiny) -> bool {
+        scrutiny.holds(forms.iter(), |form| self.path.matches(*form))
     }
 
-    /// Whether a request whose path cannot be told is meant for all that is known. Only a tunnel has none.
-    pub fn matches_apart_from_path(&self, head: &RequestHead, scrutiny: Scrutiny) -> bool {
+    /// Whether everything but the path is as the rule asks.
+    pub fn conditions_hold(&self, head: &RequestHead, scrutiny: Scrutiny) -> bool {
         let query = head.query().unwrap_or_default();
         (self.path != PathSpecifier::Connect || head.is_connect())
             && self.headers.iter().all(|header| header.matches(head, scrutiny))
@@ -55,29 +63,30 @@ impl RouteMatch {
 }
 
 impl PathSpecifier {
-    fn matches(&self, head: &RequestHead, path: &str, form: Form) -> bool {
+    fn matches(&self, form: Form<'_>) -> bool {
         match (self, form) {
-            (Self::Prefix(pattern), _) => pattern.cut_from(path, form).is_some(),
-            (Self::Path(pattern), _) => pattern.cut_from(path, form) == Some(""),
+            (Self::Prefix(pattern), _) => pattern.cut_from(form).is_some(),
+            (Self::Path(pattern), _) => pattern.cut_from(form) == Some(""),
             (Self::PathSeparatedPrefix(pattern), _) => {
-                pattern.cut_from(path, form).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                pattern.cut_from(form).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            (Self::SafeRegex(regex), _) => regex.is_match(path.as_bytes()),
-            (Self::UriTemplate(template), Form::Sent) => template.is_match_sent(path),
-            (Self::UriTemplate(template), Form::Decoded) => template.is_match_decoded(path),
-            (Self::Connect, _) => head.is_connect(),
+            (Self::SafeRegex(regex), _) => regex.is_match(form.text().as_bytes()),
+            (Self::UriTemplate(template), Form::Encoded(path)) => template.is_match_sent(path),
+            (Self::UriTemplate(template), Form::Decoded(path)) => template.is_match_decoded(path),
+            // Whether the request is a tunnel is a condition like the others.
+            (Self::Connect, _) => true,
         }
     }
 }
 
 impl PathPattern {
     /// What stands behind this in a path that starts with it.
-    fn cut_from<'p>(&self, path: &'p str, form: Form) -> Option<&'p str> {
+    fn cut_from<'p>(&self, form: Form<'p>) -> Option<&'p str> {
         let pattern = match form {
-            Form::Sent => &self.written,
-            Form::Decoded => &self.decoded,
+            Form::Encoded(_) => &self.written,
+            Form::Decoded(_) => &self.decoded,
         };
-        let (start, rest) = path.split_at_checked(pattern.len())?;
+        let (start, rest) = form.text().split_at_checked(pattern.len())?;
         are_equal(start.as_bytes(), pattern, !self.case_sensitive).then_some(rest)
     }
 }
@@ -95,13 +104,28 @@ impl HeaderMatcher {
             }
             HeaderMatchSpecifier::String(matcher) => matcher.matches(line),
         };
+        let is_host = matches!(self.name.as_str(), ":authority" | "host");
         match &self.specifier {
             HeaderMatchSpecifier::Present(present) if lines.peek().is_none() => *present == self.invert_match,
             // Inverted or not, a header that is not there meets no condition on its value.
             _ if lines.peek().is_none() => false,
-            _ => scrutiny.holds(lines, |line| fits(line) != self.invert_match),
+            _ => scrutiny.holds(lines, |line| {
+                let holds = fits(line) != self.invert_match;
+                let as_host =
+                    || is_host && scrutiny == Scrutiny::Any && fits(&plain_host(line)) != self.invert_match;
+                holds || as_host()
+            }),
         }
     }
+}
+
+/// A host as servers understand it: without case, port and final dot.
+fn plain_host(host: &[u8]) -> Vec<u8> {
+    let port = host.iter().rposition(|byte| *byte == b':');
+    let (name, port) = host.split_at_checked(port.unwrap_or(host.len())).unwrap_or_default();
+    let is_port = port.iter().skip(1).all(u8::is_ascii_digit);
+    let name = if is_port { name } else { host };
+    name.strip_suffix(b".").unwrap_or(name).to_ascii_lowercase()
 }
 
 fn whole_number(line: &[u8]) -> Option<i64> {
@@ -129,8 +153,10 @@ impl QueryParameterMatcher {
     }
 }
 
+/// Whether a value as a server may decode it is like this. Servers differ in `+` and in what is no encoding.
 fn matches_decoded(matcher: &StringMatcher, value: &[u8]) -> bool {
-    value.contains(&b'%') && percent_decode(value).is_some_and(|decoded| matcher.matches(&decoded))
+    let with_spaces: Vec<u8> = value.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    [value, &with_spaces].into_iter().any(|value| matcher.matches(&percent_decode_leniently(value)))
 }
 
 impl StringMatcher {

@@ -15,15 +15,18 @@ pub enum RequestPath {
     Plain {
         /// As it was sent.
         sent: String,
+        /// With its percent-encoding resolved as far as it does not change its meaning, and in capitals where it stays:
+        /// what normalising proxies make of it.
+        normal: String,
         /// With its percent-encoding resolved, so that no spelling of a character (`%40`, `@`) is missed by a rule.
         decoded: String,
     },
     /// Backends may read it differently. Rules must hold for each reading.
     Ambiguous {
-        /// As it was sent.
-        sent: String,
+        /// As it was sent, and normalised: percent-encoding is left where it means something.
+        encoded: Vec<String>,
         /// Percent-decoded: as sent, normalised, and normalised after it was decoded.
-        readings: Vec<String>,
+        decoded: Vec<String>,
     },
     /// Backends may read it in more ways than can be listed: it climbs (`..`), has a backslash, a hidden `?`, `#` or
     /// encoding, a host in front, or what is neither well-formed encoding nor text.
@@ -36,8 +39,10 @@ impl RequestPath {
         let (raw, _) = split_target(target);
         let Some(decoded) = text_of(raw) else { return Self::Unreadable };
         let Ok(sent) = String::from_utf8(raw.to_vec()) else { return Self::Unreadable };
+        // Nothing is lost here: what is not a letter or digit of an encoding stays as it is.
+        let Ok(normal) = String::from_utf8(normalise(&in_capitals(raw))) else { return Self::Unreadable };
         if is_plain(raw, &decoded) {
-            return Self::Plain { sent, decoded };
+            return Self::Plain { sent, normal, decoded };
         }
         let has_one_root = decoded.starts_with('/') && !raw.starts_with(b"//");
         let is_listed = has_one_root
@@ -46,9 +51,11 @@ impl RequestPath {
             && !hides_encoding(&decoded);
         match (is_listed, text_of(&normalise(raw)), text_of(&normalise(decoded.as_bytes()))) {
             (true, Some(normalised), Some(decoded_first)) => {
-                let mut readings = vec![decoded, normalised, decoded_first];
-                readings.dedup();
-                Self::Ambiguous { sent, readings }
+                let (mut encoded, mut decoded) =
+                    (vec![sent, normal], vec![decoded, normalised, decoded_first]);
+                encoded.dedup();
+                decoded.dedup();
+                Self::Ambiguous { encoded, decoded }
             }
             _ => Self::Unreadable,
         }
@@ -119,6 +126,21 @@ fn hides_encoding(decoded: &str) -> bool {
     decoded.split('%').skip(1).any(starts_encoding)
 }
 
+/// `%c3` as `%C3` (RFC 3986 section 6.2.2.1).
+fn in_capitals(raw: &[u8]) -> Vec<u8> {
+    let mut capitals = raw.to_vec();
+    let mut digits = 0;
+    for byte in &mut capitals {
+        if *byte == b'%' {
+            digits = 2;
+        } else if digits > 0 {
+            byte.make_ascii_uppercase();
+            digits -= 1;
+        }
+    }
+    capitals
+}
+
 /// `%XX` resolved where it stands for a character that means the same without (RFC 3986 section 2.3).
 fn decode_unreserved(raw: &[u8]) -> Cow<'_, [u8]> {
     if !raw.contains(&b'%') {
@@ -151,7 +173,7 @@ mod tests {
 
     fn readings(path: &str) -> Vec<String> {
         match RequestPath::of(path.as_bytes()) {
-            RequestPath::Ambiguous { readings, .. } => readings,
+            RequestPath::Ambiguous { decoded, .. } => decoded,
             other => panic!("{path} is {other:?}"),
         }
     }
@@ -200,7 +222,7 @@ mod tests {
             ("/..a", "/..a"),
             ("/a?x=/../%2f", "/a"),
         ] {
-            let RequestPath::Plain { sent, decoded } = RequestPath::of(path.as_bytes()) else {
+            let RequestPath::Plain { sent, decoded, .. } = RequestPath::of(path.as_bytes()) else {
                 panic!("{path}")
             };
             assert_eq!(decoded, expected);
@@ -275,7 +297,7 @@ mod tests {
 
         #[test]
         fn a_plain_path_is_its_own_normal_form(path in "(/[a-z.%2ef;/\\\\]{0,6}){0,4}") {
-            if let RequestPath::Plain { sent, decoded } = RequestPath::of(path.as_bytes()) {
+            if let RequestPath::Plain { sent, decoded, .. } = RequestPath::of(path.as_bytes()) {
                 prop_assert_eq!(normal(&decoded), decoded);
                 prop_assert_eq!(sent, path);
             }

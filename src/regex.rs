@@ -61,16 +61,23 @@ fn characters(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The escape that RE2 takes for a literal (`\<`, `\>`, `\b{`), if there is one.
+/// What RE2 takes for something else (`\<`, `\>`, `\b{`) or does not know (`\u`, `(?x)`, `(?R)`), if there is any.
 fn read_differently(expression: &str) -> Option<&'static str> {
     let mut rest = expression.chars();
     while let Some(character) = rest.next() {
+        if character == '(' && rest.as_str().starts_with('?') {
+            let mut flags = rest.as_str().chars().skip(1).take_while(char::is_ascii_alphabetic);
+            if flags.any(|flag| matches!(flag, 'x' | 'R')) {
+                return Some("(?x) or (?R)");
+            }
+        }
         if character != '\\' {
             continue;
         }
         match rest.next() {
             Some('<') => return Some(r"\<"),
             Some('>') => return Some(r"\>"),
+            Some('u' | 'U') => return Some(r"\u"),
             Some('b') if rest.as_str().starts_with('{') => return Some(r"\b{"),
             _ => {}
         }

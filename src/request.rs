@@ -135,6 +135,18 @@ pub fn percent_decode(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
+/// `%XX` resolved once; a `%` that is not followed by two hexadecimal digits stays, as some servers have it.
+pub fn percent_decode_leniently(bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        let pair = if byte == b'%' { hex_pair(after.first(), after.get(1)) } else { None };
+        decoded.push(pair.unwrap_or(byte));
+        rest = if pair.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    decoded
+}
+
 /// The byte that two hexadecimal digits stand for.
 pub(crate) fn hex_pair(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
     let digit =

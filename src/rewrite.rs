@@ -11,11 +11,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::authorize::{Authenticated, Grant};
-use crate::config::{ClaimEncoding, ClaimToHeader, Config, HeaderName, Provider, Requirement, fold};
+use crate::config::{
+    ClaimEncoding, ClaimToHeader, Config, HeaderName, PayloadHeader, Provider, Requirement, fold,
+};
 use crate::credential::{Place, cookie_pairs};
 use crate::jose::base64url;
 use crate::json::{Json, Number, Object};
-use crate::request::{RequestHead, is_named, query_pairs, split_target, trim_ows};
+use crate::request::{
+    RequestHead, RoutePolicy, is_named, percent_decode_leniently, query_pairs, split_target, trim_ows,
+};
 
 /// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were
 /// missing: half a value could be somebody else's.
@@ -52,6 +56,14 @@ impl OwnedHeaders {
         let outputs = config.providers.iter().flat_map(Provider::output_headers);
         let statuses = config.requirements().flat_map(Requirement::status_headers);
         Self(outputs.chain(statuses).map(HeaderName::folded).collect())
+    }
+
+    /// Whether the proxy may have chosen a route with a policy by a header that goes: it chooses again once it is gone,
+    /// and the policy that was read is that of another route.
+    pub fn may_have_chosen_the_route(&self, head: &RequestHead, config: &Config) -> bool {
+        let have_policies =
+            head.attributes().route != RoutePolicy::Rules || config.requirement_map.names().next().is_some();
+        have_policies && !self.forged(head.names()).is_empty()
     }
 
     /// The names among `names` that a client must not send, each spelling once.
@@ -138,37 +150,43 @@ fn without_cookies(head: &RequestHead, places: &[&Place]) -> Option<HeaderEdit> 
     Some(if kept.is_empty() { HeaderEdit::remove(b"cookie") } else { HeaderEdit::replace("cookie", kept) })
 }
 
-/// What was verified, as headers. A header that several mappings or several identities write is one list.
+/// What was verified, as headers. A header that several claims or providers write is one list. Of several tokens for one
+/// provider, the first tells who it is.
 fn identity_headers(grant: &Grant<'_>) -> Vec<HeaderEdit> {
-    let mappings = || grant.identities().flat_map(|authenticated| &authenticated.provider.claim_to_headers);
-    let mut headers: Vec<(&HeaderName, Vec<String>)> = Vec::new();
-    let mut add = |name, items: Vec<String>| match headers.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, known)) => known.extend(items),
-        None => headers.push((name, items)),
-    };
-    for Authenticated { identity, provider, .. } in grant.identities() {
+    let mut identities: Vec<&Authenticated<'_>> = Vec::new();
+    for identity in grant.identities() {
+        if !identities.iter().any(|known| std::ptr::eq(known.provider, identity.provider)) {
+            identities.push(identity);
+        }
+    }
+    let mappings = || identities.iter().flat_map(|identity| &identity.provider.claim_to_headers);
+    let mut claims: Vec<(&HeaderName, Vec<String>)> = Vec::new();
+    for Authenticated { identity, provider, .. } in &identities {
         for mapping in &provider.claim_to_headers {
             let Some(claim) = claim_at(identity.claims(), &mapping.path) else { continue };
             let is_list = mappings().filter(|other| other.header == mapping.header).count() > 1;
-            add(&mapping.header, items(claim, mapping, is_list));
-        }
-        if let Some(payload) = &provider.forward_payload_header {
-            let segment = identity.payload_segment();
-            let padding =
-                if payload.is_padded { "=".repeat(segment.len().wrapping_neg() % 4) } else { String::new() };
-            add(&payload.name, vec![format!("{segment}{padding}")]);
+            let items = items(claim, mapping, is_list);
+            match claims.iter_mut().find(|(known, _)| **known == mapping.header) {
+                Some((_, known)) => known.extend(items),
+                None => claims.push((&mapping.header, items)),
+            }
         }
     }
-    let values = headers.into_iter().map(|(name, items)| (name, items.join(",")));
-    // The payload is bounded by the token's own bound.
-    let is_payload = |name: &HeaderName| {
-        let payloads = grant.identities().filter_map(|grant| grant.provider.forward_payload_header.as_ref());
-        payloads.into_iter().any(|payload| payload.name == *name)
-    };
-    values
-        .filter(|(name, value)| !value.is_empty() && (value.len() <= MAX_VALUE_BYTES || is_payload(name)))
-        .map(|(name, value)| HeaderEdit::replace(name.as_str(), value))
-        .collect()
+    let claims = claims.into_iter().map(|(name, items)| (name, items.join(",")));
+    let claims = claims.filter(|(_, value)| !value.is_empty() && value.len() <= MAX_VALUE_BYTES);
+    let mut payloads: Vec<(&HeaderName, String)> = Vec::new();
+    for Authenticated { identity, provider, .. } in &identities {
+        let Some(PayloadHeader { name, is_padded }) = &provider.forward_payload_header else { continue };
+        let segment = identity.payload_segment();
+        let missing = if *is_padded { segment.len().wrapping_neg() % 4 } else { 0 };
+        let payload = format!("{segment}{}", "=".repeat(missing));
+        match payloads.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => known.extend([",", &payload]),
+            None => payloads.push((name, payload)),
+        }
+    }
+    // Payloads are bounded by the bound for tokens.
+    claims.chain(payloads).map(|(name, value)| HeaderEdit::replace(name.as_str(), value)).collect()
 }
 
 /// `connection` without the owned headers that it nominates: the next proxy would remove them as hop-by-hop (RFC 9110
@@ -205,7 +223,18 @@ fn items(claim: &Json<'_>, mapping: &ClaimToHeader, is_list: bool) -> Vec<String
         (ClaimEncoding::Base64url, _) => vec![base64url::encode(claim.to_string().as_bytes())],
         (ClaimEncoding::Envoy, Json::Array(_) | Json::Object(_)) => vec![STANDARD.encode(claim.to_string())],
         (ClaimEncoding::Envoy, Json::Number(number)) => vec![envoys_number(number)],
-        (ClaimEncoding::Envoy, _) => vec![encode(&plain_text(claim), b"")],
+        // As it is, which native backends expect, but for what could be taken for an encoding, or for another item.
+        (ClaimEncoding::Envoy, _) => {
+            let text = plain_text(claim);
+            let looks_encoded = percent_decode_leniently(text.as_bytes()) != text.as_bytes();
+            let special: &[u8] = match (looks_encoded, is_list) {
+                (true, true) => b"%,",
+                (true, false) => b"%",
+                (false, true) => b",",
+                (false, false) => b"",
+            };
+            vec![encode(&text, special)]
+        }
     }
 }
 

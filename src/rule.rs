@@ -5,7 +5,7 @@
 //! rules once for each reading: a reading never relaxes what another one demands.
 
 use crate::config::{Config, NoRule, PathSpecifier, Requirement, Rule};
-use crate::matcher::Scrutiny;
+use crate::matcher::{Form, Scrutiny};
 use crate::path::RequestPath;
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, RoutePolicy};
@@ -15,7 +15,7 @@ use crate::request::{RequestHead, RoutePolicy};
 /// # Errors
 ///
 /// [`Rejection::UnknownRequirementName`] when its route names a requirement that there is not, [`Rejection::NoRule`] when
-/// nothing matches and the configuration denies that, [`Rejection::AmbiguousPath`] when the path can be read in ways for
+/// nothing matches and the configuration denies that, [`Rejection::AmbiguousRequest`] when the path can be read in ways for
 /// which no single rule speaks.
 pub fn select<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
     if config.bypass_cors_preflight && head.is_cors_preflight() {
@@ -34,64 +34,129 @@ pub fn select<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirem
 }
 
 fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
+    let has_strict_rule = config.rules.iter().any(|rule| !rule.relaxes_authentication());
     // A tunnel has no path to be read in one way or another. A rule for paths is not for it, as in Envoy, but does not
     // let it pass either, as it does there.
     if head.target().is_empty() {
-        let mut tunnels = config.rules.iter().filter(|rule| rule.matcher.path == PathSpecifier::Connect);
-        if let Some(rule) = tunnels.find(|rule| rule.matcher.matches_apart_from_path(head, rule.scrutiny())) {
-            return Ok(&rule.requirement);
+        let mut outcomes = Outcomes::default();
+        let is_tunnel = |rule: &Rule, _| rule.matcher.path == PathSpecifier::Connect;
+        if outcomes.add(head, config.rules.iter(), is_tunnel) {
+            return outcomes.agreed(false);
+        }
+        outcomes.add_unreadable(config, head, has_strict_rule);
+        return outcomes.agreed(has_strict_rule);
+    }
+    let mut outcomes = Outcomes::default();
+    match RequestPath::of(head.target()) {
+        RequestPath::Plain { sent, normal, decoded } => {
+            let forms = [Form::Encoded(&sent), Form::Decoded(&decoded), Form::Encoded(&normal)];
+            // The proxy routes by the path as it was sent: what it takes for another path is not open. What a
+            // normalising proxy would take it for counts for those rules alone that demand a token.
+            let [sent, decoded, _] = forms;
+            let is_for = |rule: &Rule, scrutiny| match scrutiny {
+                Scrutiny::Any => rule.matcher.is_for_path(&forms, scrutiny),
+                Scrutiny::Every => rule.matcher.is_for_path(&[sent, decoded], scrutiny),
+            };
+            if !outcomes.add(head, config.rules.iter(), is_for) {
+                outcomes.add_fallback(config, head);
+            }
+            outcomes.agreed(false)
+        }
+        RequestPath::Ambiguous { encoded, decoded } => {
+            let encoded = encoded.iter().map(|path| Form::Encoded(path));
+            for reading in encoded.chain(decoded.iter().map(|path| Form::Decoded(path))) {
+                let is_for = |rule: &Rule, scrutiny| rule.matcher.is_for_path(&[reading], scrutiny);
+                let rules = config.rules.iter().filter(|rule| counts_in_doubt(rule, has_strict_rule));
+                if !outcomes.add(head, rules, is_for) {
+                    outcomes.add_fallback(config, head);
+                }
+            }
+            outcomes.agreed(has_strict_rule)
+        }
+        RequestPath::Unreadable => {
+            outcomes.add_unreadable(config, head, has_strict_rule);
+            outcomes.agreed(has_strict_rule)
         }
     }
-    match RequestPath::of(head.target()) {
-        RequestPath::Plain { sent, decoded } => {
-            match config.rules.iter().find(|rule| rule.is_for(head, &sent, &decoded)) {
-                Some(rule) => Ok(&rule.requirement),
-                None => when_no_rule_matches(config, head),
+}
+
+/// Whether a rule counts for a path that is not plain: only those that demand a verified token do or, where there is
+/// none of them to walk around, those that look at a token at all.
+fn counts_in_doubt(rule: &Rule, has_strict_rule: bool) -> bool {
+    if has_strict_rule { !rule.relaxes_authentication() } else { rule.requirement != Requirement::None }
+}
+
+/// What each way to read a request asks for.
+#[derive(Debug, Default)]
+struct Outcomes<'c>(Vec<Result<&'c Requirement, Rejection>>);
+
+impl<'c> Outcomes<'c> {
+    /// Adds what the first matching rule asks for, and what later ones ask for as long as it is in doubt whether an
+    /// earlier one matches. Whether it was without doubt in the end.
+    fn add(
+        &mut self,
+        head: &RequestHead,
+        rules: impl Iterator<Item = &'c Rule>,
+        is_for_path: impl Fn(&Rule, Scrutiny) -> bool,
+    ) -> bool {
+        for rule in rules {
+            let scrutiny = if rule.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any };
+            if is_for_path(rule, scrutiny) && rule.matcher.conditions_hold(head, scrutiny) {
+                self.0.push(Ok(&rule.requirement));
+                if rule.matcher.conditions_hold(head, Scrutiny::Every) {
+                    return true;
+                }
             }
         }
-        RequestPath::Ambiguous { sent, readings } => agreed(
-            config,
-            head,
-            readings
-                .iter()
-                .filter_map(|reading| guarding(config).find(|rule| rule.is_for(head, &sent, reading))),
-        ),
-        RequestPath::Unreadable => agreed(
-            config,
-            head,
-            guarding(config).filter(|rule| rule.matcher.matches_apart_from_path(head, rule.scrutiny())),
-        ),
+        false
+    }
+
+    /// Adds what any path may be asked for.
+    fn add_unreadable(&mut self, config: &'c Config, head: &RequestHead, has_strict_rule: bool) {
+        for rule in config.rules.iter().filter(|rule| counts_in_doubt(rule, has_strict_rule)) {
+            let scrutiny = if rule.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any };
+            if rule.matcher.conditions_hold(head, scrutiny) {
+                self.0.push(Ok(&rule.requirement));
+            }
+            if rule.matcher.catches_all() {
+                return;
+            }
+        }
+        self.add_fallback(config, head);
+    }
+
+    /// Adds what is asked for where no rule matches.
+    fn add_fallback(&mut self, config: &'c Config, head: &RequestHead) {
+        self.0.push(when_no_rule_matches(config, head));
+    }
+
+    /// What all of them ask for, if those that ask for something ask for the same. With `is_guarded`, asking for
+    /// nothing is not enough.
+    fn agreed(self, is_guarded: bool) -> Result<&'c Requirement, Rejection> {
+        let mut outcomes = self.0.into_iter();
+        let Some(mut agreed) = outcomes.next() else { return Err(Rejection::AmbiguousRequest) };
+        for outcome in outcomes {
+            agreed = match (agreed, outcome) {
+                (first, second) if first == second => first,
+                // Of a requirement that needs a token and one that does not, the former holds for both.
+                (Ok(first), Ok(second)) if rank(first) > rank(second) => Ok(first),
+                (Ok(first), Ok(second)) if rank(first) < rank(second) => Ok(second),
+                _ => return Err(Rejection::AmbiguousRequest),
+            };
+        }
+        match agreed {
+            Ok(requirement) if is_guarded && !requirement.needs_token() => Err(Rejection::AmbiguousRequest),
+            agreed => agreed,
+        }
     }
 }
 
-/// The rules that count for a path that is not plain: those that demand a verified token or, where there is none of
-/// them to walk around, those that look at a token at all.
-fn guarding(config: &Config) -> impl Iterator<Item = &Rule> {
-    let any_is_strict = strict(config).next().is_some();
-    config.rules.iter().filter(move |rule| match any_is_strict {
-        true => !rule.relaxes_authentication(),
-        false => rule.requirement != Requirement::None,
-    })
-}
-
-/// The rules that demand a verified token.
-fn strict(config: &Config) -> impl Iterator<Item = &Rule> {
-    config.rules.iter().filter(|rule| !rule.relaxes_authentication())
-}
-
-/// What all of `rules` demand, if they demand the same.
-fn agreed<'c>(
-    config: &'c Config,
-    head: &RequestHead,
-    rules: impl Iterator<Item = &'c Rule>,
-) -> Result<&'c Requirement, Rejection> {
-    let mut requirements = rules.map(|rule| &rule.requirement);
-    match requirements.next() {
-        Some(first) if requirements.all(|other| other == first) => Ok(first),
-        Some(_) => Err(Rejection::AmbiguousPath),
-        // With no strict rule in the whole configuration there is nothing to walk around.
-        None if strict(config).next().is_none() => when_no_rule_matches(config, head),
-        None => Err(Rejection::AmbiguousPath),
+/// How much a requirement asks for: nothing, something, or a token that verifies.
+fn rank(requirement: &Requirement) -> u8 {
+    match requirement {
+        Requirement::None => 0,
+        requirement if requirement.needs_token() => 2,
+        _ => 1,
     }
 }
 
@@ -104,16 +169,6 @@ fn when_no_rule_matches<'c>(config: &'c Config, head: &RequestHead) -> Result<&'
         (Some(requirement), _) => Ok(requirement),
         (None, NoRule::Allow) => Ok(&Requirement::None),
         (None, NoRule::Deny) => Err(Rejection::NoRule),
-    }
-}
-
-impl Rule {
-    fn is_for(&self, head: &RequestHead, sent: &str, decoded: &str) -> bool {
-        self.matcher.matches(head, sent, decoded, self.scrutiny())
-    }
-
-    fn scrutiny(&self) -> Scrutiny {
-        if self.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any }
     }
 }
 
@@ -218,7 +273,7 @@ mod tests {
             "/x/..%2fadmin%3f/../y",
             "/x/%252e%252e/admin/%25252e%25252e/y",
         ] {
-            assert_eq!(select(&config, path.as_bytes()), Err(Rejection::AmbiguousPath), "{path}");
+            assert_eq!(select(&config, path.as_bytes()), Err(Rejection::AmbiguousRequest), "{path}");
         }
         for path in ["/admin//x", "/admin/./x", "/admin;v=1", "/admin%20x", "/%61dmin"] {
             assert_eq!(select(&config, path.as_bytes()), Ok(&provider(1)), "{path}");
@@ -241,9 +296,9 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_path_outside_every_strict_rule_is_refused_too() {
+    fn an_ambiguous_request_outside_every_strict_rule_is_refused_too() {
         let config = config(&[PUBLIC, ADMIN_B].join(","));
-        assert_eq!(select(&config, b"/public//x"), Err(Rejection::AmbiguousPath));
+        assert_eq!(select(&config, b"/public//x"), Err(Rejection::AmbiguousRequest));
         assert_eq!(select(&config, b"/public/x"), Ok(&Requirement::None));
         assert_eq!(select(&config, b"/elsewhere"), Ok(&Requirement::None));
     }

@@ -44,33 +44,57 @@ pub enum VerifyError {
     UnknownIssuer,
 }
 
-/// Verifies `token` for `provider` with `keys` at the time `now`; `audiences` are those that hold for this request.
-///
-/// In this order: `iss` (exact), signature, `exp` and `nbf` (with the provider's clock skew), `aud` (any match), `sub`,
-/// the time until `exp`.
+/// A token whose signature the keys of a provider have verified. Its claims may still be too old or for others.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedToken<'t> {
+    token: &'t UnverifiedToken<'t>,
+    provider: &'t Provider,
+}
+
+/// Whether `token` could be for `provider` at all: of its issuer (exactly) and of an algorithm that it allows.
+/// Unverified, this decides nothing but whose keys must agree.
 ///
 /// # Errors
 ///
-/// The first check that fails.
-pub fn verify<'t>(
-    token: &'t UnverifiedToken<'t>,
-    provider: &Provider,
-    audiences: &Audiences,
-    keys: &JwkSet,
-    now: UnixTime,
-) -> Result<VerifiedIdentity<'t>, VerifyError> {
-    if !names_issuer(token, provider) {
+/// [`VerifyError::UnknownIssuer`], [`VerifyError::Signature`].
+pub fn check_header(token: &UnverifiedToken<'_>, provider: &Provider) -> Result<(), VerifyError> {
+    let claimed = token.payload.get("iss").and_then(Json::as_str);
+    if provider.issuer.as_deref().is_some_and(|issuer| claimed != Some(issuer)) {
         return Err(VerifyError::UnknownIssuer);
     }
-    keys.verify(&token.header, token.compact, &provider.algorithms).map_err(VerifyError::Signature)?;
-    check_claims(token, provider, audiences, now)?;
-    Ok(VerifiedIdentity { token })
+    if !provider.algorithms.contains(&token.header.algorithm) {
+        return Err(VerifyError::Signature(SignatureError::NoKey));
+    }
+    Ok(())
 }
 
-/// Whether the token says that it is from `provider`. Unverified, this decides nothing but whose keys must agree.
-pub fn names_issuer(token: &UnverifiedToken<'_>, provider: &Provider) -> bool {
-    let claimed = token.payload.get("iss").and_then(Json::as_str);
-    provider.issuer.as_deref().is_none_or(|issuer| claimed == Some(issuer))
+/// Verifies that `token` is of `provider`, with its `keys`.
+///
+/// # Errors
+///
+/// Those of [`check_header`], and [`VerifyError::Signature`].
+pub fn verify_signature<'t>(
+    token: &'t UnverifiedToken<'t>,
+    provider: &'t Provider,
+    keys: &JwkSet,
+) -> Result<SignedToken<'t>, VerifyError> {
+    check_header(token, provider)?;
+    keys.verify(&token.header, token.compact, &provider.algorithms).map_err(VerifyError::Signature)?;
+    Ok(SignedToken { token, provider })
+}
+
+impl<'t> SignedToken<'t> {
+    /// Whose token it is at the time `now`; `audiences` are those that hold for this request.
+    ///
+    /// In this order: `exp` and `nbf` (with the provider's clock skew), `aud` (any match), `sub`, the time until `exp`.
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails.
+    pub fn identity(self, audiences: &Audiences, now: UnixTime) -> Result<VerifiedIdentity<'t>, VerifyError> {
+        check_claims(self.token, self.provider, audiences, now)?;
+        Ok(VerifiedIdentity { token: self.token })
+    }
 }
 
 fn check_claims(

@@ -17,6 +17,7 @@ use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
 /// As in `jwt_authn` (envoy `jwks_cache.cc`).
 const DEFAULT_CACHE_DURATION: Duration = Duration::from_secs(600);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
 /// As in `jwt_authn` (envoy `config.proto`, `JwksAsyncFetch`).
 const DEFAULT_FAILED_REFETCH_DURATION: Duration = Duration::from_secs(1);
 
@@ -42,16 +43,14 @@ pub(super) fn key_source(
     }
 }
 
-/// The allow-list of a provider; every algorithm when there is none.
+/// The allow-list of a provider; every algorithm that its keys may be for when there is none.
 pub(super) fn algorithms(fields: &mut Fields<'_>, keys: &KeySource) -> Result<Vec<Algorithm>, ConfigError> {
     fields.refuse_null("algorithms")?;
-    let Some(node) = fields.take("algorithms")? else {
-        return Ok(Algorithm::ALL.to_vec());
-    };
     let usable: Vec<_> = match keys {
         KeySource::Local(keys) => keys.algorithms().collect(),
         KeySource::Remote(_) => Algorithm::ALL.into_iter().filter(|name| !name.is_symmetric()).collect(),
     };
+    let Some(node) = fields.take("algorithms")? else { return Ok(usable) };
     let one_of = |algorithms: &[Algorithm]| {
         let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
         format!("at least one of {}", names.join(", "))
@@ -98,9 +97,8 @@ fn local_jwks(node: Node<'_>, environment: Environment<'_>) -> Result<JwkSet, Co
             (inline, Cow::Owned(bytes))
         }
         (None, None, Some(variable)) => {
-            let value = environment(variable.non_empty_string()?).ok_or_else(|| {
-                variable.expected("the name of a variable in vm_config.environment_variables of the plugin")
-            })?;
+            let value =
+                variable.value.as_str().and_then(environment).ok_or_else(|| no_variable(&variable))?;
             (variable, Cow::Owned(value.into_bytes()))
         }
         (None, None, None) => {
@@ -125,6 +123,16 @@ fn local_jwks(node: Node<'_>, environment: Environment<'_>) -> Result<JwkSet, Co
 fn inline_string<'a>(inline: &Node<'a>) -> Result<&'a str, ConfigError> {
     let text = inline.value.as_str();
     text.ok_or_else(|| inline.error(inline.value.kind(), "a JWKS document as a string"))
+}
+
+/// Shows what could be a name; anything else could be the secret itself.
+fn no_variable(variable: &Node<'_>) -> ConfigError {
+    let expected = "the name of a variable in vm_config.environment_variables of the plugin";
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match variable.value.as_str() {
+        Some(name) if name.len() <= 64 && is_name(name) => variable.expected(expected),
+        _ => variable.error("something else", expected),
+    }
 }
 
 /// `bytes` as protobuf JSON writes them: either alphabet, with padding or without.
@@ -154,8 +162,10 @@ fn remote_jwks(node: Node<'_>) -> Result<RemoteJwks, ConfigError> {
     };
     let async_fetch = fields.take("async_fetch")?;
     let is_prefetched = async_fetch.is_some();
-    let first_back_off = async_fetch.map_or(Ok(DEFAULT_FAILED_REFETCH_DURATION), failed_refetch_duration)?;
-    let retries = fields.take("retry_policy")?.map_or(Ok(0), retries)?;
+    let failed_refetch_duration =
+        async_fetch.map_or(Ok(DEFAULT_FAILED_REFETCH_DURATION), failed_refetch_duration)?;
+    let (retries, base_interval) = fields.take("retry_policy")?.map_or(Ok((0, None)), retry_policy)?;
+    let first_back_off = base_interval.unwrap_or(failed_refetch_duration);
     fields.finish(&[])?;
 
     let mut fields = Fields::of(http_uri)?;
@@ -187,28 +197,30 @@ fn failed_refetch_duration(node: Node<'_>) -> Result<Duration, ConfigError> {
     let mut fields = Fields::of(node)?;
     fields.boolean_or("fast_listener", false)?;
     let duration = match fields.take("failed_refetch_duration")? {
-        Some(node) => node.duration(Duration::from_millis(1), Duration::from_secs(3600))?,
+        Some(node) => node.duration(Duration::from_millis(1), LONGEST_BACK_OFF)?,
         None => DEFAULT_FAILED_REFETCH_DURATION,
     };
     fields.finish(&[])?;
     Ok(duration)
 }
 
-/// Of `RetryPolicy`, as far as `jwt_authn` looks at it. The pauses are the key keeper's own.
-fn retries(node: Node<'_>) -> Result<u32, ConfigError> {
+/// Of `RetryPolicy`, as far as `jwt_authn` looks at it: how often, and the first pause.
+fn retry_policy(node: Node<'_>) -> Result<(u32, Option<Duration>), ConfigError> {
     let mut fields = Fields::of(node)?;
+    // Fixed in `jwt_authn`, whatever is written.
     fields.ignore("retry_on");
     let retries = fields.take("num_retries")?.map_or(Ok(1), |node| node.u32())?;
-    if let Some(back_off) = fields.take("retry_back_off")? {
-        let mut fields = Fields::of(back_off)?;
-        fields.require("base_interval")?.duration(Duration::from_millis(1), LONGEST_DURATION)?;
-        if let Some(node) = fields.take("max_interval")? {
-            node.duration(Duration::from_millis(1), LONGEST_DURATION)?;
-        }
-        fields.finish(&[])?;
+    let back_off = fields.take("retry_back_off")?;
+    fields.finish(&[])?;
+    let Some(back_off) = back_off else { return Ok((retries, None)) };
+    let mut fields = Fields::of(back_off)?;
+    let base = fields.require("base_interval")?.duration(Duration::from_millis(1), LONGEST_BACK_OFF)?;
+    // Pauses double up to the key keeper's own bound.
+    if let Some(node) = fields.take("max_interval")? {
+        node.duration(Duration::from_millis(1), LONGEST_DURATION)?;
     }
     fields.finish(&[])?;
-    Ok(retries)
+    Ok((retries, Some(base)))
 }
 
 /// Scheme, authority and path with query of an `http` or `https` URI without user information.

@@ -99,8 +99,6 @@ pub struct Provider {
     pub exports: Exports,
     /// Whether the route is chosen anew once claims are in headers.
     pub clear_route_cache: bool,
-    /// How verified tokens are remembered; not at all when `None`.
-    pub jwt_cache: Option<JwtCache>,
 }
 
 /// What `aud` of a token may be.
@@ -133,15 +131,6 @@ pub struct Exports {
     pub header: Option<String>,
     /// `failed_status_in_metadata`: why a token was not good.
     pub failed_status: Option<String>,
-}
-
-/// Bounds of the memory for verified tokens.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct JwtCache {
-    /// Tokens that are remembered.
-    pub size: u32,
-    /// Bytes of the longest token that is remembered.
-    pub max_token_size: u32,
 }
 
 /// How refusals look.
@@ -412,7 +401,40 @@ impl Config {
             providers,
         };
         config.warnings = warnings(&config, default.is_some());
+        config.check_headers()?;
         Ok(config)
+    }
+
+    /// A header that the filter writes has one meaning, and no rule looks at what a client puts there.
+    fn check_headers(&self) -> Result<(), ConfigError> {
+        let claims = || self.providers.iter().flat_map(|provider| &provider.claim_to_headers);
+        let is_claim = |name: &HeaderName| claims().any(|claim| claim.header.folded() == name.folded());
+        let payloads =
+            || self.providers.iter().filter_map(|provider| provider.forward_payload_header.as_ref());
+        let is_payload = |name: &HeaderName| payloads().any(|payload| payload.name.folded() == name.folded());
+        let statuses = || self.requirements().flat_map(Requirement::status_headers);
+        let is_status = |name: &HeaderName| statuses().any(|status| status.folded() == name.folded());
+        let error = |path: String, name: &str, expected: &str| {
+            Err(ConfigError { path, found: format!("the header {name:?}"), expected: expected.to_owned() })
+        };
+        if let Some(payload) = payloads().find(|payload| is_claim(&payload.name)) {
+            let expected = "another header for the payload than for a claim";
+            return error("providers".to_owned(), payload.name.as_str(), expected);
+        }
+        if let Some(status) = statuses().find(|status| is_claim(status) || is_payload(status)) {
+            let expected = "another verification_status_header than the headers of providers";
+            return error("rules".to_owned(), status.as_str(), expected);
+        }
+        for (index, rule) in self.rules.iter().enumerate() {
+            let names = rule.matcher.headers.iter().map(|header| HeaderName::folded_of(&header.name));
+            for (position, name) in names.enumerate() {
+                if is_claim(&name) || is_payload(&name) || is_status(&name) {
+                    let path = format!("rules[{index}].match.headers[{position}].name");
+                    return error(path, name.as_str(), "a header that the filter does not write");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The provider behind an id of this configuration.

@@ -9,15 +9,12 @@ use super::header_name::HeaderName;
 use super::key_source::{algorithms, key_source};
 use super::value::{LONGEST_DURATION, Node};
 use super::{
-    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, JwtCache, Location,
-    PayloadHeader, Policies, Provider, StringMatcher,
+    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, Location, PayloadHeader,
+    Policies, Provider, StringMatcher,
 };
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
-/// As in `jwt_authn` (envoy `config.proto`, `JwtCacheConfig`).
-const DEFAULT_CACHE_SIZE: u32 = 100;
-const DEFAULT_CACHED_TOKEN_SIZE: u32 = 4096;
 
 const FIELDS: &[&str] = &[
     "issuer",
@@ -43,6 +40,17 @@ const FIELDS: &[&str] = &[
     "header_in_metadata",
     "failed_status_in_metadata",
     "jwt_cache_config",
+];
+
+/// What means less safety when it is missing: a restriction, or a header that would not be taken from clients.
+const MUST_NOT_BE_NULL: &[&str] = &[
+    "issuer",
+    "audiences",
+    "subjects",
+    "require_expiration",
+    "max_lifetime",
+    "forward_payload_header",
+    "claim_to_headers",
 ];
 
 const NOT_BUILT: &[&str] = &["preset", "session_check", "discovery", "multiple_credentials", "typ", "csrf"];
@@ -71,12 +79,11 @@ fn parse(
         return Err(node.error("an empty name", "a provider name"));
     }
     let mut fields = Fields::of(node.clone())?;
-    for name in ["issuer", "audiences", "max_lifetime"] {
+    for name in MUST_NOT_BE_NULL {
         fields.refuse_null(name)?;
     }
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
-    fields.refuse_null("subjects")?;
     let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
     let require_expiration = fields.boolean_or("require_expiration", policies.require_expiration)?;
     let max_lifetime = fields
@@ -100,8 +107,8 @@ fn parse(
         None => Vec::new(),
     };
     let clear_route_cache = fields.boolean_or("clear_route_cache", false)?;
-    let exports = exports(&mut fields)?;
-    let jwt_cache = fields.take("jwt_cache_config")?.map(jwt_cache).transpose()?;
+    let exports = exports(&mut fields, &node)?;
+    fields.take("jwt_cache_config")?.map(check_jwt_cache).transpose()?;
     fields.finish(NOT_BUILT)?;
     Ok(Provider {
         name: name.to_owned(),
@@ -119,7 +126,6 @@ fn parse(
         max_lifetime,
         exports,
         clear_route_cache,
-        jwt_cache,
     })
 }
 
@@ -141,7 +147,7 @@ fn payload_header(fields: &mut Fields<'_>) -> Result<Option<PayloadHeader>, Conf
     }
 }
 
-fn exports(fields: &mut Fields<'_>) -> Result<Exports, ConfigError> {
+fn exports(fields: &mut Fields<'_>, provider: &Node<'_>) -> Result<Exports, ConfigError> {
     let payload = export(fields, "payload_in_metadata")?;
     let space_delimited_claims = match fields.take("normalize_payload_in_metadata")? {
         None => Vec::new(),
@@ -155,7 +161,16 @@ fn exports(fields: &mut Fields<'_>) -> Result<Exports, ConfigError> {
     };
     let header = export(fields, "header_in_metadata")?;
     let failed_status = export(fields, "failed_status_in_metadata")?;
-    Ok(Exports { payload, space_delimited_claims, header, failed_status })
+    let exports = Exports { payload, space_delimited_claims, header, failed_status };
+    let mut names: Vec<_> = exports.names().collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair.first() == pair.last()) {
+        Some(_) => Err(provider.error(
+            "one name for two things",
+            "payload_in_metadata, header_in_metadata and failed_status_in_metadata with names of their own",
+        )),
+        None => Ok(exports),
+    }
 }
 
 fn export(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<String>, ConfigError> {
@@ -167,17 +182,13 @@ fn export(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<String>,
     }
 }
 
-fn jwt_cache(node: Node<'_>) -> Result<JwtCache, ConfigError> {
+/// Nothing is cached yet, so a wrong value is all that this is read for.
+fn check_jwt_cache(node: Node<'_>) -> Result<(), ConfigError> {
     let mut fields = Fields::of(node)?;
-    let mut bound = |name, default| match fields.take(name)? {
-        // As in `jwt_authn`, 0 means the default.
-        Some(node) => node.u32().map(|bound| if bound == 0 { default } else { bound }),
-        None => Ok(default),
-    };
-    let size = bound("jwt_cache_size", DEFAULT_CACHE_SIZE)?;
-    let max_token_size = bound("jwt_max_token_size", DEFAULT_CACHED_TOKEN_SIZE)?;
-    fields.finish(&[])?;
-    Ok(JwtCache { size, max_token_size })
+    for name in ["jwt_cache_size", "jwt_max_token_size"] {
+        fields.take(name)?.map(|node| node.u32()).transpose()?;
+    }
+    fields.finish(&[])
 }
 
 /// Where tokens travel: the default places only when none is configured, as in `jwt_authn`.

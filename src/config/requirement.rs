@@ -1,7 +1,7 @@
 //! `JwtRequirement`: what must be proven, as a tree.
 //!
 //! Takes the text of a requirement and the providers that it may name, gives a [`Requirement`]. Nested at most
-//! [`MAX_DEPTH`] deep, which bounds the work for one request together with the number of providers.
+//! [`MAX_DEPTH`] deep.
 
 use super::error::ConfigError;
 use super::fields::Fields;
@@ -76,11 +76,17 @@ impl Names<'_> {
         match name {
             "provider_name" => Ok(Requirement::Provider { id: self.provider(&node)?, audiences: None }),
             "provider_and_audiences" => {
-                let mut fields = Fields::of(node)?;
+                let mut fields = Fields::of(node.clone())?;
                 let id = self.provider(&fields.require("provider_name")?)?;
                 fields.refuse_null("audiences")?;
                 let audiences = audiences(fields.take("audiences")?, self.form)?;
                 fields.finish(&[])?;
+                // They take the place of the provider's: none at all would mean that any audience will do.
+                let is_narrowed =
+                    self.providers.get(id.0).is_some_and(|known| !known.audiences.allowed.is_empty());
+                if audiences.allowed.is_empty() && is_narrowed {
+                    return Err(node.error("no audiences", "at least one, as the provider has some"));
+                }
                 Ok(Requirement::Provider { id, audiences: Some(audiences) })
             }
             "requires_any" => self.any(node, depth),

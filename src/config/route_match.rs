@@ -197,7 +197,7 @@ fn pattern(node: &Node<'_>, case_sensitive: bool) -> Result<PathPattern, ConfigE
     if path.contains('?') {
         return Err(node.expected("a path without a query"));
     }
-    if let RequestPath::Plain { sent, decoded } = RequestPath::of(path.as_bytes()) {
+    if let RequestPath::Plain { sent, decoded, .. } = RequestPath::of(path.as_bytes()) {
         return Ok(PathPattern { written: sent, decoded, case_sensitive });
     }
     match RequestPath::of(&normalise(path.as_bytes())) {

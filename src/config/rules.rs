@@ -50,6 +50,7 @@ fn named(node: &Node<'_>, requirements: &RequirementMap) -> Result<Requirement, 
 pub(super) fn filter_state(node: Node<'_>, names: &Names<'_>) -> Result<FilterStateRules, ConfigError> {
     let mut fields = Fields::of(node)?;
     let name = fields.require("name")?.non_empty_string()?.to_owned();
+    fields.refuse_null("requires")?;
     let requires = fields.take("requires")?;
     fields.finish(&[])?;
     let requires =

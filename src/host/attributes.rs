@@ -28,12 +28,13 @@ fn route() -> RoutePolicy {
     }
     let field = |name| calls::property(&[root, metadata, filters, namespace, name]);
     // A boolean is one byte.
-    if field("disabled").as_deref() == Some(&[1]) {
-        return RoutePolicy::Disabled;
-    }
-    match field("requirement_name") {
-        None => RoutePolicy::Rules,
-        // A name that is no text is not the name of a requirement either, which refuses the request.
-        Some(name) => RoutePolicy::Requirement(String::from_utf8_lossy(&name).into_owned()),
+    match (field("disabled").as_deref(), field("requirement_name")) {
+        (Some([1]), _) => RoutePolicy::Disabled,
+        (Some([0]), None) => RoutePolicy::Rules,
+        // A name that is no text is not the name of a requirement either, which refuses the request. So does a
+        // namespace with nothing known in it: whoever wrote it wanted something.
+        (_, name) => {
+            RoutePolicy::Requirement(String::from_utf8_lossy(&name.unwrap_or_default()).into_owned())
+        }
     }
 }

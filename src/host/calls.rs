@@ -174,15 +174,17 @@ pub(super) fn set_tick_period(period: Option<Duration>) -> Result<(), HostError>
     check("proxy_set_tick_period_milliseconds", status)
 }
 
-/// A property of the effective context; `None` when the host has none of this path, or one without a value.
+/// A property of the effective context; `None` when the host has none of this path.
 pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
     let path = path.join("\0");
     let mut data = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: pointer and length are those of `path`; both out-pointers are valid for writing.
     let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
-    let value = take_buffer("proxy_get_property", status, data, size).ok()?;
-    (!value.is_empty()).then_some(value)
+    match status {
+        STATUS_OK => take_buffer("proxy_get_property", status, data, size).ok(),
+        _ => None,
+    }
 }
 
 /// Writes a property of the effective context. Envoy puts `wasm.` in front of its name.

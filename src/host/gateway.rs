@@ -176,8 +176,11 @@ enum CannotWait {
 
 impl Gateway {
     /// Takes up a configuration, and finds out whether the host has timers.
-    pub(super) fn configure(&mut self, engine: Engine) {
+    pub(super) fn configure(&mut self, mut engine: Engine) {
         self.timer = calls::set_tick_period(None).is_ok().then(Timer::default);
+        if self.timer.is_none() {
+            engine.without_timers();
+        }
         // Their answers would be taken for those of the providers that have the same place now.
         self.calls.clear();
         self.engine = Some(engine);

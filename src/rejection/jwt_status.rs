@@ -56,7 +56,8 @@ impl Rejection {
             Self::MalformedCredential => BAD_FORMAT,
             Self::MissingCredential => MISSED,
             Self::MultipleCredentials => MULTIPLE_TOKENS,
-            Self::AmbiguousPath
+            Self::AmbiguousRequest
+            | Self::ForgedHeader
             | Self::HostFailure { .. }
             | Self::NoRule
             | Self::UnknownRequirementName { .. } => VERIFICATION_FAIL,

@@ -24,7 +24,9 @@ const MAX_URL_BYTES: usize = 256;
 #[non_exhaustive]
 pub enum Rejection {
     /// The path can be read in ways that fall under different rules.
-    AmbiguousPath,
+    AmbiguousRequest,
+    /// A header that only the filter may write, where it may have chosen the route whose policy counts.
+    ForgedHeader,
     /// The host did not do what the filter needed, such as removing a header.
     HostFailure {
         /// The host call and its status, for the log.
@@ -109,7 +111,8 @@ answers! {
     SUBJECT = "subject", 401, INVALID_TOKEN, "The subject of the access token is not allowed";
     LIFETIME = "lifetime", 401, INVALID_TOKEN, "The access token lives too long";
     AUDIENCE = "audience", 401, INVALID_TOKEN, "The access token is not meant for this service";
-    AMBIGUOUS_PATH = "ambiguous_path", 400, None, "The request path is ambiguous";
+    AMBIGUOUS_REQUEST = "ambiguous_request", 400, None, "The request is ambiguous";
+    FORGED_HEADER = "forged_header", 400, None, "The request has a header that it must not have";
     NO_RULE = "no_rule", 403, None, "Access is denied";
     UNKNOWN_REQUIREMENT = "unknown_requirement", 403, None, "Access is denied";
     KEYS_UNAVAILABLE =
@@ -154,7 +157,14 @@ impl Rejection {
 
     /// Whether `jwt_authn` refuses for this reason, too.
     const fn is_known_to_envoy(&self) -> bool {
-        !matches!(self, Self::AmbiguousPath | Self::HostFailure { .. } | Self::NoRule | Self::Overloaded)
+        !matches!(
+            self,
+            Self::AmbiguousRequest
+                | Self::ForgedHeader
+                | Self::HostFailure { .. }
+                | Self::NoRule
+                | Self::Overloaded
+        )
     }
 
     /// Status, body and challenge of `jwt_authn` (envoy `jwt_authn/filter.cc`).
@@ -185,7 +195,8 @@ impl Rejection {
     /// How this refusal looks from outside.
     pub const fn answer(&self) -> &'static Answer {
         match self {
-            Self::AmbiguousPath => &AMBIGUOUS_PATH,
+            Self::AmbiguousRequest => &AMBIGUOUS_REQUEST,
+            Self::ForgedHeader => &FORGED_HEADER,
             Self::HostFailure { .. } => &HOST_FAILURE,
             Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
             Self::InvalidToken(VerifyError::Expired) => &EXPIRED,

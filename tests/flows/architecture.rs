@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 18] = [
+const MAY_NAME: [(&str, &[&str]); 19] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
@@ -22,6 +22,10 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("credential", &["config", "rejection", "request"]),
     ("authorize", &["config", "credential", "rejection", "verify"]),
     ("export", &["authorize", "config", "json", "rejection"]),
+    (
+        "evidence",
+        &["authorize", "config", "credential", "export", "jose", "keys", "rejection", "time", "verify"],
+    ),
     ("rewrite", &["authorize", "config", "credential", "jose", "json", "request"]),
     (
         "engine",
@@ -29,6 +33,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
             "authorize",
             "config",
             "credential",
+            "evidence",
             "export",
             "jose",
             "keys",

@@ -215,7 +215,7 @@ fn h2_no_spelling_of_a_strict_path_of_any_kind_reaches_an_open_rule() {
         ] {
             let selected = select(&config, &path(spelling));
             let is_held =
-                matches!(selected, Ok(Requirement::Provider { .. }) | Err(Rejection::AmbiguousPath));
+                matches!(selected, Ok(Requirement::Provider { .. }) | Err(Rejection::AmbiguousRequest));
             assert!(is_held, "{matcher} {spelling}: {selected:?}");
         }
     }
@@ -459,7 +459,8 @@ fn a_tunnel_is_for_the_rules_of_tunnels() {
         // Envoy lets these pass.
         (vec![strict(&everything)], of_a()),
         (vec![open(&json!({ "path": "/x" })), strict(&everything)], of_a()),
-        (vec![strict(&everything), b(&json!({ "prefix": "/b" }))], Err(Rejection::AmbiguousPath)),
+        (vec![strict(&everything), b(&json!({ "prefix": "/b" }))], of_a()),
+        (vec![b(&json!({ "prefix": "/b" })), strict(&everything)], Err(Rejection::AmbiguousRequest)),
         (vec![open(&everything)], Ok(&Requirement::None)),
     ] {
         assert_eq!(select(&config(&rules), &connect(None)), expected, "{rules:?}");
@@ -490,7 +491,7 @@ fn conditions_narrow_the_rules_for_a_path_that_is_not_plain() {
     assert_eq!(select(&config, &path("/y//z")), Ok(OF_B));
     assert_eq!(select(&config, &path("/y/../z")), Ok(OF_B));
     assert_eq!(select(&config, &with("/y//z")), Ok(OF_A));
-    assert_eq!(select(&config, &with("/y/../z")), Err(Rejection::AmbiguousPath));
+    assert_eq!(select(&config, &with("/y/../z")), Err(Rejection::AmbiguousRequest));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::harness::{Outcome, Profile};
-use super::scene::{KEY, Scene, anonymous, bearer, claims, configuration, good, host};
+use super::scene::{KEY, Scene, anonymous, bearer, claims, configuration, good, host, with};
 
 const ROUTE: [&str; 4] = ["xds", "route_metadata", "filter_metadata", "edge_authn"];
 
@@ -55,7 +55,8 @@ fn a_host_that_cannot_take_values_decides_as_any_other() {
 fn route_metadata_speaks_for_the_route() {
     let mut scene = Scene::start_on(host(Profile::envoy()), &with_requirements());
     scene.host.property(&ROUTE, "any");
-    scene.refuse(anonymous("/"), 401, "missing_credential");
+    // Whoever wrote something there wanted something.
+    scene.refuse(good("/"), 403, "unknown_requirement");
     scene.host.property(&route("requirement_name"), "optional");
     scene.pass(anonymous("/"));
     scene.host.property(&route("disabled"), [0]);
@@ -70,6 +71,16 @@ fn route_metadata_speaks_for_the_route() {
     }
     scene.host.property(&route("disabled"), [1]);
     scene.pass(anonymous("/"));
+    scene.refuse(with(anonymous("/"), "X_User_Id", "root"), 400, "forged_header");
+}
+
+#[test]
+fn a_route_that_only_says_it_is_not_disabled_leaves_the_decision_to_the_rules() {
+    let mut scene = Scene::start();
+    scene.host.property(&ROUTE, "any");
+    scene.host.property(&route("disabled"), [0]);
+    scene.refuse(anonymous("/"), 401, "missing_credential");
+    scene.pass(with(anonymous("/open"), "x-user-id", "root"));
 }
 
 #[test]

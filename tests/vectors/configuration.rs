@@ -6,7 +6,7 @@ use edge_authn::config::{Config, KeySource, Provider};
 use edge_authn::jose::jwk::{JwkSet, KeyOrigin, SignatureError};
 use edge_authn::jose::token::CompactToken;
 use edge_authn::time::UnixTime;
-use edge_authn::verify::{VerifyError, verify};
+use edge_authn::verify::{VerifyError, verify_signature};
 use serde_json::{Value, json};
 
 use crate::key_forms::keys;
@@ -50,7 +50,8 @@ fn takes(provider: &Provider, key: &SigningKey) -> Result<(), VerifyError> {
     let token = key.sign(&json!({ "sub": "alice", "exp": 2_000 }));
     let token = CompactToken::decode(&token).unwrap();
     let token = token.parse().unwrap();
-    verify(&token, provider, &provider.audiences, keys, UnixTime::from_secs(1_000)).map(|_| ())
+    let signed = verify_signature(&token, provider, keys)?;
+    signed.identity(&provider.audiences, UnixTime::from_secs(1_000)).map(|_| ())
 }
 
 const NO_KEY: Result<(), VerifyError> = Err(VerifyError::Signature(SignatureError::NoKey));

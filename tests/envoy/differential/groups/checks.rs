@@ -291,7 +291,6 @@ fn malformed(world: &World) -> Group {
             bearer(world, json!({ "exp": -1 })),
             refused_at("exp", "a positive 64 bit integer"),
         )
-        .differs_in_compat("reasons", refused(says::EXPIRED))
         .case(
             "a huge expiration",
             bearer(world, json!({ "exp": 1e30 })),
@@ -308,7 +307,6 @@ fn malformed(world: &World) -> Group {
             bearer(world, json!({ "nbf": -1 })),
             refused_at("nbf", "a positive 64 bit integer"),
         )
-        .differs("claim-dates", alice())
         .case(
             "an issue time as a string",
             bearer(world, json!({ "iat": "1" })),
@@ -319,7 +317,6 @@ fn malformed(world: &World) -> Group {
             bearer(world, json!({ "iat": -1 })),
             refused_at("iat", "a positive 64 bit integer"),
         )
-        .differs("claim-dates", alice())
         .case("an issue time with a fraction", bearer(world, json!({ "iat": 1.5 })), alice())
         .case(
             "an audience that is a number",
