@@ -36,11 +36,6 @@ impl HeaderName {
         fold(self.0.as_bytes())
     }
 
-    /// A name as others may fold it, to be compared with others.
-    pub(super) fn folded_of(name: &str) -> Self {
-        Self(String::from_utf8_lossy(&fold(name.as_bytes())).into_owned())
-    }
-
     /// A name that is known to be one, in lower case.
     pub(super) fn known(name: &'static str) -> Self {
         Self(name.to_owned())

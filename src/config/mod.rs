@@ -19,6 +19,7 @@ mod rules;
 mod string_matcher;
 mod value;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use error::ConfigError;
@@ -407,30 +408,37 @@ impl Config {
 
     /// A header that the filter writes has one meaning, and no rule looks at what a client puts there.
     fn check_headers(&self) -> Result<(), ConfigError> {
-        let claims = || self.providers.iter().flat_map(|provider| &provider.claim_to_headers);
-        let is_claim = |name: &HeaderName| claims().any(|claim| claim.header.folded() == name.folded());
-        let payloads =
-            || self.providers.iter().filter_map(|provider| provider.forward_payload_header.as_ref());
-        let is_payload = |name: &HeaderName| payloads().any(|payload| payload.name.folded() == name.folded());
-        let statuses = || self.requirements().flat_map(Requirement::status_headers);
-        let is_status = |name: &HeaderName| statuses().any(|status| status.folded() == name.folded());
+        let folded = HeaderName::folded;
+        let claims = self.providers.iter().flat_map(|provider| &provider.claim_to_headers);
+        let claims: BTreeSet<_> = claims.map(|claim| folded(&claim.header)).collect();
+        let outputs = self.providers.iter().flat_map(Provider::output_headers);
+        let outputs: BTreeSet<_> = outputs.map(folded).collect();
+        let statuses: BTreeSet<_> =
+            self.requirements().flat_map(Requirement::status_headers).map(folded).collect();
         let error = |path: String, name: &str, expected: &str| {
             Err(ConfigError { path, found: format!("the header {name:?}"), expected: expected.to_owned() })
         };
-        if let Some(payload) = payloads().find(|payload| is_claim(&payload.name)) {
-            let expected = "another header for the payload than for a claim";
-            return error("providers".to_owned(), payload.name.as_str(), expected);
+        for Provider { name, forward_payload_header, .. } in &self.providers {
+            let payload = forward_payload_header.as_ref().map(|payload| &payload.name);
+            if let Some(header) = payload.filter(|header| claims.contains(&folded(header))) {
+                let path = format!("providers.{name}.forward_payload_header");
+                return error(path, header.as_str(), "a header that no claim is written to");
+            }
         }
-        if let Some(status) = statuses().find(|status| is_claim(status) || is_payload(status)) {
-            let expected = "another verification_status_header than the headers of providers";
-            return error("rules".to_owned(), status.as_str(), expected);
+        if let Some(header) = self
+            .requirements()
+            .flat_map(Requirement::status_headers)
+            .find(|header| outputs.contains(&folded(header)))
+        {
+            let path = "extract_only_without_validation.verification_status_header".to_owned();
+            return error(path, header.as_str(), "a header that no provider writes");
         }
         for (index, rule) in self.rules.iter().enumerate() {
-            let names = rule.matcher.headers.iter().map(|header| HeaderName::folded_of(&header.name));
-            for (position, name) in names.enumerate() {
-                if is_claim(&name) || is_payload(&name) || is_status(&name) {
+            for (position, header) in rule.matcher.headers.iter().enumerate() {
+                let name = fold(header.name.as_bytes());
+                if outputs.contains(&name) || statuses.contains(&name) {
                     let path = format!("rules[{index}].match.headers[{position}].name");
-                    return error(path, name.as_str(), "a header that the filter does not write");
+                    return error(path, &header.name, "a header that the filter does not write");
                 }
             }
         }

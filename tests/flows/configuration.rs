@@ -282,3 +282,38 @@ fn probable_mistakes_are_warned_about() {
     let config = Config::parse(configuration.to_string().as_bytes(), &|_| None).unwrap();
     assert_eq!(config.warnings, ["providers.acme.local_jwks: not used: keys[1]: the curve is not supported"]);
 }
+
+#[test]
+fn a_header_has_one_meaning_and_no_rule_looks_at_it() {
+    let claims = json!([{ "header_name": "X-User-Id", "claim_name": "sub" }]);
+    let with = |extra: Value, rule: Value| {
+        let mut provider = extra;
+        provider["claim_to_headers"] = claims.clone();
+        let mut configuration = configuration(provider);
+        configuration["rules"] = json!([rule]);
+        error(&configuration.to_string())
+    };
+    let open = || json!({ "match": { "prefix": "/" } });
+    assert_eq!(
+        with(json!({ "forward_payload_header": "x_user_id" }), open()),
+        "providers.acme.forward_payload_header: found the header \"x_user_id\", expected a header that no claim is written to"
+    );
+    let extract = |header: &str| {
+        let requires = json!({ "extract_only_without_validation": { "verification_status_header": header } });
+        json!({ "match": { "prefix": "/" }, "requires": requires })
+    };
+    assert_eq!(with(json!({}), extract("x-status")), "");
+    assert_eq!(
+        with(json!({}), extract("x-user-id")),
+        "extract_only_without_validation.verification_status_header: found the header \"x-user-id\", expected a header that no provider writes"
+    );
+    let looking_at = |header: &str| {
+        let headers = json!([{ "name": header, "present_match": true }]);
+        json!({ "match": { "prefix": "/", "headers": headers } })
+    };
+    assert_eq!(with(json!({}), looking_at("x-tenant")), "");
+    assert_eq!(
+        with(json!({}), looking_at("x_user_id")),
+        "rules[0].match.headers[0].name: found the header \"x_user_id\", expected a header that the filter does not write"
+    );
+}
