@@ -72,6 +72,61 @@ async fn a_route_may_switch_the_filter_off_or_name_a_requirement() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn routes_speak_through_their_metadata_as_they_do_to_jwt_authn_through_their_configuration() {
+    let scene = Scene::start().await;
+    let mut native = scene.configuration(json!({}));
+    native.as_object_mut().unwrap().remove("realm");
+    native["requirement_map"] = json!({ "optional": { "allow_missing": {} } });
+    let mut ours = native.clone();
+    ours["compat"] = json!("envoy");
+    let policies = [
+        ("/off", json!({ "disabled": true })),
+        ("/named", json!({ "requirement_name": "optional" })),
+        ("/unknown", json!({ "requirement_name": "no-such" })),
+    ];
+    let in_metadata = routes(&policies);
+    let configured = policies.map(|(prefix, mut policy)| {
+        policy["@type"] =
+            json!("type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig");
+        json!({
+            "match": { "prefix": prefix },
+            "route": { "cluster": "upstream" },
+            "typed_per_filter_config": { "envoy.filters.http.jwt_authn": policy },
+        })
+    });
+    let envoy = Envoy::with_filter(ours, &scene.upstream)
+        .native(native)
+        .cluster("idp", scene.idp.address())
+        .bootstrap(move |bootstrap| {
+            manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"] = in_metadata;
+            let chain = &mut bootstrap["static_resources"]["listeners"][1]["filter_chains"][0];
+            let hosts = &mut chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"];
+            let routes = hosts[0]["routes"].as_array_mut().unwrap();
+            routes.splice(0..0, configured);
+        })
+        .start()
+        .await;
+    let (good, bad) = (scene.token(), scene.key.sign(&claims(json!({ "exp": 1 }))));
+    for path in ["/off", "/named", "/unknown", "/else"] {
+        for token in [None, Some(&good), Some(&bad)] {
+            let request = Request::get(path).header("host", "gateway.example");
+            let request = token.map_or(request.clone(), |token| request.bearer(token));
+            let (ours, native) = (request.send(envoy.gateway()).await, request.send(envoy.native()).await);
+            assert_eq!(ours.status, native.status, "{path} {token:?}");
+            if ours.status != 200 {
+                assert_eq!(ours.text(), native.text(), "{path} {token:?}");
+                assert_eq!(ours.header("www-authenticate"), native.header("www-authenticate"), "{path}");
+                continue;
+            }
+            let received: Vec<_> = scene.upstream.requests();
+            let [ours, native] = received.last_chunk().unwrap();
+            assert_eq!(ours.header("x-user-id"), native.header("x-user-id"), "{path} {token:?}");
+            assert_eq!(ours.header("authorization"), native.header("authorization"), "{path} {token:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forged_header_does_not_choose_what_is_asked_for_on_the_route_that_is_taken() {
     let scene = Scene::start().await;
     let routes = json!([
