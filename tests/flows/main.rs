@@ -19,6 +19,7 @@ mod property;
 mod refusals;
 mod requirements;
 mod review;
+mod review2;
 mod rewriting;
 mod route_match;
 mod support;

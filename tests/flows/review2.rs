@@ -1,0 +1,314 @@
+//! Holes that a second review found. Each test says what should hold.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use edge_authn::config::Config;
+use edge_authn::engine::Decision;
+use edge_authn::request::{Attributes, RequestHead, RoutePolicy};
+use serde_json::{Value, json};
+
+use crate::support::*;
+use crate::tokens::{SigningKey, jwks};
+
+static A: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("a"));
+static B: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("b"));
+
+fn provider(issuer: &str, key: &SigningKey) -> Value {
+    json!({ "issuer": issuer, "local_jwks": { "inline_string": jwks([key]).to_string() } })
+}
+
+fn rules(rules: Value) -> Value {
+    json!({ "providers": { "a": provider("a", &A), "b": provider("b", &B) }, "rules": rules })
+}
+
+fn token(key: &SigningKey, issuer: &str, extra: Value) -> String {
+    let mut all = claims(extra);
+    all["iss"] = json!(issuer);
+    key.sign(&all)
+}
+
+fn of_a() -> String {
+    token(&A, "a", json!({}))
+}
+
+fn of_b() -> String {
+    token(&B, "b", json!({}))
+}
+
+fn outcome(configuration: &Value, head: &RequestHead) -> &'static str {
+    match Gateway::new(configuration).decide(head) {
+        Decision::Forward(_) => "passes",
+        Decision::Refuse(rejection) => rejection.label(),
+        Decision::Await(_) => "waits",
+    }
+}
+
+fn at(host: &str, token: &str) -> RequestHead {
+    let bearer = format!("Bearer {token}");
+    let fields = [
+        (":method", "GET"),
+        (":path", "/"),
+        (":authority", host),
+        (":scheme", "http"),
+        ("authorization", &bearer),
+    ];
+    let bytes = |(name, value): (&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    RequestHead::new(fields.into_iter().map(bytes).collect())
+}
+
+/// The proxy routes `/%61dmin` to what stands behind `/`, for which a token of `a` is needed, as natively.
+#[test]
+fn another_spelling_of_a_strict_path_does_not_replace_what_the_path_as_sent_asks_for() {
+    let configuration = rules(json!([
+        { "match": { "prefix": "/admin" }, "requires": { "provider_name": "b" } },
+        { "match": { "prefix": "/" }, "requires": { "provider_name": "a" } },
+    ]));
+    assert_ne!(outcome(&configuration, &get_with("/%61dmin/x", &of_b())), "passes");
+}
+
+#[test]
+fn an_audience_of_one_rule_is_not_reached_by_another_spelling_of_an_earlier_one() {
+    let narrowed = |audience: &str| json!({ "provider_and_audiences": { "provider_name": "a", "audiences": [audience] } });
+    let configuration = rules(json!([
+        { "match": { "path": "/status/ok" }, "requires": narrowed("guests") },
+        { "match": { "safe_regex": { "regex": "/[a-z ]+/ok" } }, "requires": narrowed("guests") },
+        { "match": { "prefix": "/" }, "requires": narrowed("staff") },
+    ]));
+    let guest = token(&A, "a", json!({ "aud": "guests" }));
+    assert_eq!(outcome(&configuration, &get_with("/x-y/ok", &guest)), "audience");
+    assert_ne!(outcome(&configuration, &get_with("/st%61tus/ok", &guest)), "passes");
+}
+
+fn shared_header(compat: bool) -> Value {
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/" }, "requires": { "allow_missing": {} } }]));
+    for name in ["a", "b"] {
+        configuration["providers"][name]["claim_to_headers"] =
+            json!([{ "header_name": "x-user", "claim_name": "sub" }]);
+    }
+    configuration["providers"]["b"]["from_headers"] = json!([{ "name": "x-b" }]);
+    if compat {
+        configuration["compat"] = json!("envoy");
+    }
+    configuration
+}
+
+#[test]
+fn one_identity_never_looks_like_those_of_two_providers() {
+    for compat in [false, true] {
+        let mut gateway = Gateway::new(&shared_header(compat));
+        let bearer = |sub: &str| ("authorization", format!("Bearer {}", token(&A, "a", json!({ "sub": sub }))));
+        let b = ("x-b", token(&B, "b", json!({ "sub": "root" })));
+        let one = gateway.forward(&get("/", &[bearer("alice,root")]));
+        let two = gateway.forward(&get("/", &[bearer("alice"), b]));
+        assert_ne!(one.values("x-user"), two.values("x-user"), "compat: {compat}");
+    }
+}
+
+#[test]
+fn one_group_as_a_string_never_looks_like_two_in_a_list() {
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "a" } }]));
+    configuration["providers"]["a"]["claim_to_headers"] =
+        json!([{ "header_name": "x-groups", "claim_name": "groups" }]);
+    let mut gateway = Gateway::new(&configuration);
+    let mut seen = |groups: Value| {
+        let head = get_with("/", &token(&A, "a", json!({ "groups": groups })));
+        gateway.forward(&head).values("x-groups").join("|")
+    };
+    assert_ne!(seen(json!("users,admins")), seen(json!(["users", "admins"])));
+}
+
+/// Nothing decides a waiting request again before the engine wants to be asked.
+#[test]
+fn no_request_waits_through_a_long_pause() {
+    for (what, fields) in [
+        ("retry_policy", json!({ "num_retries": 1, "retry_back_off": { "base_interval": "3600s" } })),
+        ("both", json!({ "num_retries": 1 })),
+    ] {
+        let mut configuration = remote_configuration("300s");
+        let remote = &mut configuration["providers"]["acme"]["remote_jwks"];
+        remote["retry_policy"] = fields;
+        if what == "both" {
+            remote["async_fetch"] = json!({ "failed_refetch_duration": "3600s" });
+        }
+        let mut gateway = Gateway::new(&configuration);
+        let head = get_with("/", &good_token());
+        assert!(matches!(gateway.decide(&head), Decision::Await(_)));
+        gateway.engine.fetches(gateway.now);
+        gateway.answer(500, "");
+        let decision = gateway.decide(&head);
+        let wake_at = gateway.engine.wake_at().unwrap();
+        assert!(
+            !matches!(decision, Decision::Await(_)) || wake_at < gateway.now.after(Duration::from_secs(60)),
+            "{what}: waits for {:?}",
+            gateway.now.until(wake_at)
+        );
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_prolong_the_wait() {
+    let mut configuration = remote_configuration("300s");
+    configuration["providers"]["acme"]["remote_jwks"]["retry_policy"] = json!({ "num_retries": 1000 });
+    let mut gateway = Gateway::new(&configuration);
+    let head = get_with("/", &good_token());
+    gateway.advance(Duration::from_secs(36_000));
+    gateway.decide(&head);
+    gateway.engine.fetches(gateway.now);
+    gateway.answer(500, "");
+    gateway.now = edge_authn::time::UnixTime::from_secs(START);
+    let began = gateway.now;
+    while matches!(gateway.decide(&head), Decision::Await(_)) {
+        assert!(gateway.now < began.after(Duration::from_secs(600)), "ten minutes");
+        if gateway.engine.fetches(gateway.now).is_empty() {
+            gateway.advance(Duration::from_secs(1));
+        } else {
+            gateway.answer(500, "");
+        }
+    }
+}
+
+#[test]
+fn with_compat_a_token_with_and_without_its_scheme_is_one_token() {
+    for (first, second, value) in [("Bearer ", "", "Bearer "), ("v2.", "", "v2."), ("tok:v2:", "tok:", "tok:v2:")] {
+        for compat in [false, true] {
+            let mut configuration =
+                rules(json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "a" } }]));
+            configuration["providers"]["a"]["from_headers"] = json!([
+                { "name": "x-token", "value_prefix": first }, { "name": "x-token", "value_prefix": second },
+            ]);
+            if compat {
+                configuration["compat"] = json!("envoy");
+            }
+            let head = get("/", &[("x-token", format!("{value}{}", of_a()))]);
+            assert_eq!(outcome(&configuration, &head), "passes", "{first:?} {second:?} compat: {compat}");
+        }
+    }
+}
+
+#[test]
+fn a_token_in_a_header_that_the_filter_writes_too_is_not_a_forged_header() {
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/" }, "requirement_name": "user" }]));
+    configuration["requirement_map"] = json!({ "user": { "provider_name": "a" } });
+    configuration["providers"]["a"]["from_headers"] = json!([{ "name": "x-jwt" }]);
+    configuration["providers"]["a"]["forward_payload_header"] = json!("x-jwt");
+    // Either the configuration is refused or the token is taken.
+    if let Ok(_config) = Config::parse(configuration.to_string().as_bytes(), &|_| None) {
+        assert_eq!(outcome(&configuration, &get("/", &[("x-jwt", of_a())])), "passes");
+    }
+}
+
+#[test]
+fn a_rule_for_a_host_with_its_port_can_stand_behind_one_for_the_host() {
+    let rule = |host: &str, provider: &str| {
+        json!({
+            "match": { "prefix": "/", "headers": [{ "name": ":authority", "string_match": { "exact": host } }] },
+            "requires": { "provider_name": provider },
+        })
+    };
+    let configuration = rules(json!([rule("api.example", "a"), rule("api.example:8443", "b")]));
+    assert_eq!(outcome(&configuration, &at("api.example", &of_a())), "passes");
+    assert_eq!(outcome(&configuration, &at("api.example:8443", &of_b())), "passes");
+}
+
+#[test]
+fn a_strict_rule_for_a_parameter_sees_one_behind_a_semicolon() {
+    let configuration = rules(json!([
+        { "match": { "prefix": "/", "query_parameters": [{ "name": "mode", "string_match": { "exact": "admin" } }] },
+          "requires": { "provider_name": "a" } },
+        { "match": { "prefix": "/" } },
+    ]));
+    assert_ne!(outcome(&configuration, &without_credential("/?x=1;mode=admin")), "passes");
+    assert_ne!(outcome(&configuration, &without_credential("/?mode=admin;x=1")), "passes");
+}
+
+#[test]
+fn an_open_rule_for_everything_is_not_denied_by_the_default() {
+    let mut configuration = rules(json!([{ "match": { "prefix": "/" } }]));
+    configuration["default"] = json!("deny");
+    for path in ["/a%2Fb", "/a//b", "/a;v=1", "/wiki/C%23"] {
+        assert_eq!(outcome(&configuration, &without_credential(path)), "passes", "{path}");
+    }
+}
+
+#[test]
+fn an_open_rule_for_everything_is_not_overruled_by_the_filter_state() {
+    let mut configuration = rules(json!([{ "match": { "prefix": "/" } }]));
+    configuration["filter_state_rules"] =
+        json!({ "name": "tier", "requires": { "gold": { "provider_name": "b" } } });
+    let attributes = Attributes { filter_state: Some(b"gold".to_vec()), ..Attributes::default() };
+    let head = |path| without_credential(path).with_attributes(attributes.clone());
+    assert_eq!(outcome(&configuration, &head("/a")), "passes");
+    assert_eq!(outcome(&configuration, &head("/a%2Fb")), "passes");
+}
+
+#[test]
+fn a_failure_is_told_once() {
+    let leaf = |index| json!({ "provider_and_audiences": { "provider_name": "a", "audiences": [format!("aud{index}")] } });
+    let leaves: Vec<_> = (0..200).map(leaf).collect();
+    let mut configuration =
+        rules(json!([{ "match": { "prefix": "/" }, "requires": { "requires_any": { "requirements": leaves } } }]));
+    configuration["providers"]["a"]["failed_status_in_metadata"] = json!("why");
+    let mut gateway = Gateway::new(&configuration);
+    let now = gateway.now;
+    let properties = gateway.engine.decide(&get_with("/", &of_a()), now).properties;
+    assert_eq!(properties.len(), 1);
+}
+
+#[test]
+fn an_ordinary_path_of_the_last_rule_is_not_doubtful() {
+    let configuration = rules(json!([
+        { "match": { "prefix": "/admin" }, "requires": { "provider_name": "b" } },
+        { "match": { "prefix": "/" }, "requires": { "provider_name": "a" } },
+    ]));
+    for path in ["/wiki/C%23", "/wiki/Why%3F", "/compare/main...feature%2Flogin", "/caf%E9"] {
+        assert_eq!(outcome(&configuration, &get_with(path, &of_a())), "passes", "{path}");
+    }
+}
+
+/// The proxy takes the route of `/public/`, the backend serves `/admin`.
+#[test]
+fn a_route_that_is_open_opens_no_path_that_backends_read_differently() {
+    let configuration = rules(json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "a" } }]));
+    let attributes = Attributes { route: RoutePolicy::Disabled, ..Attributes::default() };
+    let head = |path| without_credential(path).with_attributes(attributes.clone());
+    assert_eq!(outcome(&configuration, &head("/public/x")), "passes");
+    for path in ["/public/%2e%2e/admin", "/public/..%2fadmin", "/public/..;/admin", "/public/../admin"] {
+        assert_ne!(outcome(&configuration, &head(path)), "passes", "{path}");
+    }
+}
+
+#[test]
+fn a_token_is_not_taken_from_a_header_that_another_provider_writes() {
+    let mut configuration = rules(json!([{ "match": { "prefix": "/" }, "requires": { "requires_all": {
+        "requirements": [{ "provider_name": "a" }, { "provider_name": "b" }] } } }]));
+    configuration["providers"]["a"]["claim_to_headers"] = json!([{ "header_name": "x-b", "claim_name": "sub" }]);
+    configuration["providers"]["b"]["from_headers"] = json!([{ "name": "x-b" }]);
+    configuration["providers"]["b"]["forward"] = json!(true);
+    if Config::parse(configuration.to_string().as_bytes(), &|_| None).is_ok() {
+        let b = of_b();
+        let head = get("/", &[("authorization", format!("Bearer {}", of_a())), ("x-b", b.clone())]);
+        assert_eq!(Gateway::new(&configuration).forward(&head).values("x-b"), [b.as_str()]);
+    }
+}
+
+#[test]
+fn legitimate_requests_pass() {
+    let configuration = rules(json!([
+        { "match": { "prefix": "/public" } },
+        { "match": { "prefix": "/admin", "headers": [{ "name": "x-t", "string_match": { "exact": "1" } }] }, "requires": { "provider_name": "b" } },
+        { "match": { "prefix": "/", "query_parameters": [{ "name": "q", "string_match": { "exact": "" } }] }, "requires": { "provider_name": "b" } },
+        { "match": { "prefix": "/" }, "requires": { "requires_any": { "requirements": [{ "provider_name": "a" }, { "provider_name": "b" }] } } },
+    ]));
+    for path in ["/x", "/x?", "/x?q=1&", "/a%20b", "/caf%C3%A9", "/a:b@c", "/x?q=a%20b&r", "/v1/users/a%40b.example", "/admin"] {
+        assert_eq!(outcome(&configuration, &get_with(path, &of_a())), "passes", "{path}");
+        assert_eq!(outcome(&configuration, &get_with(path, &of_b())), "passes", "{path}");
+    }
+    assert_eq!(outcome(&configuration, &get_with("/x?q=", &of_b())), "passes");
+    let bearer = format!("Bearer {}", of_b());
+    assert_eq!(outcome(&configuration, &get("/admin/x", &[("x-t", "1"), ("authorization", &bearer)])), "passes");
+    assert_eq!(outcome(&configuration, &at("h:8080", &of_a())), "passes");
+}
