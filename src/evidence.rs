@@ -224,7 +224,10 @@ impl<'t, 'k> Presented<'t, 'k> {
             (None, [only]) => Some(only),
             (None, _) => None,
         };
-        self.failures.extend(provider.and_then(|provider| export::of_failure(provider, rejection)));
+        if let Some(failure) = provider.and_then(|provider| export::of_failure(provider, rejection)) {
+            self.failures.retain(|known| known.name != failure.name);
+            self.failures.push(failure);
+        }
     }
 }
 

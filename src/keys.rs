@@ -150,7 +150,7 @@ impl KeyKeeper {
         self.is_wanted = true;
         match self.not_before {
             Some(not_before)
-                if self.in_flight.is_none() && now < not_before && !self.is_worth_waiting(now) =>
+                if self.in_flight.is_none() && now < not_before && !self.is_worth_waiting(not_before) =>
             {
                 Keys::Unavailable { retry_after: now.until(not_before) }
             }
@@ -159,9 +159,10 @@ impl KeyKeeper {
     }
 
     /// Whether requests wait for another attempt although one has failed.
-    fn is_worth_waiting(&self, now: UnixTime) -> bool {
+    fn is_worth_waiting(&self, next_attempt: UnixTime) -> bool {
+        let patience = self.timeout.saturating_mul(PATIENCE);
         self.failures <= self.retries
-            && self.failing_since.is_none_or(|since| since.until(now) < self.timeout.saturating_mul(PATIENCE))
+            && self.failing_since.is_none_or(|since| since.until(next_attempt) < patience)
     }
 
     /// Expired keys serve when a refresh has failed, and while one that began in time is under way. Without an attempt
@@ -247,6 +248,7 @@ impl KeyKeeper {
             held.refresh_at = held.refresh_at.min(now.after(self.cache_duration));
             held.fresh_until = held.fresh_until.min(now.after(self.cache_duration));
         }
+        self.failing_since = self.failing_since.map(|since| since.min(now));
         let longest = self.longest_back_off();
         self.not_before = self.not_before.map(|not_before| not_before.min(now.after(longest)));
         if self.in_flight.is_some_and(|flight| flight.until <= now) {

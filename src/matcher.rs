@@ -144,7 +144,10 @@ impl QueryParameterMatcher {
                 scrutiny.holds(readings.into_iter(), |is_there| is_there == *present)
             }
             (QueryParameterMatchSpecifier::String(matcher), Scrutiny::Any) => {
-                values.any(|value| matcher.matches(value) || matches_decoded(matcher, value))
+                // Some servers end a parameter at a semicolon, too.
+                let parts = query.split(|byte| *byte == b';').flat_map(query_pairs);
+                let parts = parts.filter(|(name, _)| is_named(name, &self.name)).map(|(_, value)| value);
+                values.chain(parts).any(|value| matcher.matches(value) || matches_decoded(matcher, value))
             }
             (QueryParameterMatchSpecifier::String(matcher), Scrutiny::Every) => {
                 is_there_as_written && values.all(|value| matcher.matches(value))

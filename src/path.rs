@@ -46,7 +46,7 @@ impl RequestPath {
         }
         let has_one_root = decoded.starts_with('/') && !raw.starts_with(b"//");
         let is_listed = has_one_root
-            && !decoded.contains("..")
+            && !decoded.split('/').any(|segment| segment.starts_with(".."))
             && !decoded.contains(['\\', '?', '#'])
             && !hides_encoding(&decoded);
         match (is_listed, text_of(&normalise(raw)), text_of(&normalise(decoded.as_bytes()))) {

@@ -48,14 +48,29 @@ pub enum HeaderEdit {
 
 /// The headers that the configuration can ever write, folded as backends may fold them.
 #[derive(Debug, Default)]
-pub struct OwnedHeaders(BTreeSet<Vec<u8>>);
+pub struct OwnedHeaders {
+    /// Folded.
+    names: BTreeSet<Vec<u8>>,
+    /// Those that several claims of one request may go to.
+    lists: BTreeSet<HeaderName>,
+}
 
 impl OwnedHeaders {
     /// Those of every provider and requirement, whichever a request is for.
     pub fn of(config: &Config) -> Self {
         let outputs = config.providers.iter().flat_map(Provider::output_headers);
         let statuses = config.requirements().flat_map(Requirement::status_headers);
-        Self(outputs.chain(statuses).map(HeaderName::folded).collect())
+        let names = outputs.chain(statuses).map(HeaderName::folded).collect();
+        let mut lists = BTreeSet::new();
+        let mut written = BTreeSet::new();
+        for provider in &config.providers {
+            if !config.may_grant_several() {
+                written.clear();
+            }
+            let headers = provider.claim_to_headers.iter().map(|mapping| &mapping.header);
+            lists.extend(headers.filter(|header| !written.insert(*header)).cloned());
+        }
+        Self { names, lists }
     }
 
     /// Whether the proxy may have chosen a route with a policy by a header that goes: it chooses again once it is gone,
@@ -68,10 +83,10 @@ impl OwnedHeaders {
 
     /// The names among `names` that a client must not send, each spelling once.
     pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> BTreeSet<&'n [u8]> {
-        if self.0.is_empty() {
+        if self.names.is_empty() {
             return BTreeSet::new();
         }
-        names.filter(|name| !name.starts_with(b":") && self.0.contains(&fold(name))).collect()
+        names.filter(|name| !name.starts_with(b":") && self.names.contains(&fold(name))).collect()
     }
 }
 
@@ -83,7 +98,7 @@ impl HeaderEdits {
         edits.0.extend(without_nominations(head, owned));
         let spent = grant.identities().filter(|authenticated| !authenticated.provider.forward);
         edits.0.extend(without_credentials(head, &spent.map(|spent| spent.place).collect::<Vec<_>>()));
-        edits.0.extend(identity_headers(grant));
+        edits.0.extend(identity_headers(grant, owned));
         edits.0.extend(grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false")));
         edits
     }
@@ -152,20 +167,18 @@ fn without_cookies(head: &RequestHead, places: &[&Place]) -> Option<HeaderEdit> 
 
 /// What was verified, as headers. A header that several claims or providers write is one list. Of several tokens for one
 /// provider, the first tells who it is.
-fn identity_headers(grant: &Grant<'_>) -> Vec<HeaderEdit> {
+fn identity_headers(grant: &Grant<'_>, owned: &OwnedHeaders) -> Vec<HeaderEdit> {
     let mut identities: Vec<&Authenticated<'_>> = Vec::new();
     for identity in grant.identities() {
         if !identities.iter().any(|known| std::ptr::eq(known.provider, identity.provider)) {
             identities.push(identity);
         }
     }
-    let mappings = || identities.iter().flat_map(|identity| &identity.provider.claim_to_headers);
     let mut claims: Vec<(&HeaderName, Vec<String>)> = Vec::new();
     for Authenticated { identity, provider, .. } in &identities {
         for mapping in &provider.claim_to_headers {
             let Some(claim) = claim_at(identity.claims(), &mapping.path) else { continue };
-            let is_list = mappings().filter(|other| other.header == mapping.header).count() > 1;
-            let items = items(claim, mapping, is_list);
+            let items = items(claim, mapping, owned.lists.contains(&mapping.header));
             match claims.iter_mut().find(|(known, _)| **known == mapping.header) {
                 Some((_, known)) => known.extend(items),
                 None => claims.push((&mapping.header, items)),
@@ -195,7 +208,7 @@ fn without_nominations(head: &RequestHead, owned: &OwnedHeaders) -> Option<Heade
     let options: Vec<&[u8]> =
         head.values("connection").flat_map(|line| line.split(|byte| *byte == b',')).map(trim_ows).collect();
     let kept: Vec<&[u8]> =
-        options.iter().copied().filter(|option| !owned.0.contains(&fold(option))).collect();
+        options.iter().copied().filter(|option| !owned.names.contains(&fold(option))).collect();
     if kept.len() == options.len() {
         None
     } else if kept.is_empty() {
@@ -391,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_client_cannot_have_the_next_proxy_remove_an_identity_header() {
-        let owned = OwnedHeaders(BTreeSet::from([fold(b"x-user-id")]));
+        let owned = OwnedHeaders { names: BTreeSet::from([fold(b"x-user-id")]), ..OwnedHeaders::default() };
         let edit = |value| without_nominations(&head(&[("connection", value)]), &owned);
         assert_eq!(edit("Upgrade, X-User-Id"), Some(HeaderEdit::replace("connection", "Upgrade")));
         assert_eq!(edit("x_user_id"), Some(HeaderEdit::remove(b"connection")));
@@ -401,7 +414,7 @@ mod tests {
 
     #[test]
     fn every_spelling_of_an_owned_header_is_forged() {
-        let owned = OwnedHeaders(BTreeSet::from([fold(b"x-user-id")]));
+        let owned = OwnedHeaders { names: BTreeSet::from([fold(b"x-user-id")]), ..OwnedHeaders::default() };
         let names =
             [&b"x-user-id"[..], b"X-User-Id", b"x_user_id", b"X-User_ID", b"x.user.id", b"x-user", b":path"];
         let forged = owned.forged(names.into_iter());

@@ -433,6 +433,19 @@ impl Config {
             let path = "extract_only_without_validation.verification_status_header".to_owned();
             return error(path, header.as_str(), "a header that no provider writes");
         }
+        for Provider { name, locations, .. } in &self.providers {
+            let header = locations.iter().find_map(|location| match location {
+                Location::Header { name, .. } => {
+                    let name_folded = folded(name);
+                    (outputs.contains(&name_folded) || statuses.contains(&name_folded)).then_some(name)
+                }
+                Location::Query(_) | Location::Cookie(_) => None,
+            });
+            if let Some(header) = header {
+                let path = format!("providers.{name}.from_headers");
+                return error(path, header.as_str(), "a header that the filter does not write");
+            }
+        }
         for (index, rule) in self.rules.iter().enumerate() {
             for (position, header) in rule.matcher.headers.iter().enumerate() {
                 let name = fold(header.name.as_bytes());
@@ -454,6 +467,11 @@ impl Config {
     pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
         let by_state = self.filter_state_rules.iter().flat_map(|rules| rules.requires.all());
         self.rules.iter().map(|rule| &rule.requirement).chain(self.requirement_map.all()).chain(by_state)
+    }
+
+    /// Whether a request may be granted as several providers' at once.
+    pub fn may_grant_several(&self) -> bool {
+        self.providers.len() > 1 && self.requirements().any(Requirement::may_grant_several)
     }
 
     /// Every provider with its id.
@@ -485,6 +503,15 @@ impl Requirement {
             Self::Any { of, leniency } => *leniency == Leniency::None && of.iter().all(Self::needs_token),
             Self::All(all) => all.iter().any(Self::needs_token),
             Self::None | Self::AllowMissing | Self::AllowMissingOrFailed | Self::ExtractOnly { .. } => false,
+        }
+    }
+
+    /// Whether it may be met by tokens of several providers together.
+    fn may_grant_several(&self) -> bool {
+        match self {
+            Self::None | Self::Provider { .. } => false,
+            Self::Any { of, .. } => of.iter().any(Self::may_grant_several),
+            Self::All(_) | Self::AllowMissing | Self::AllowMissingOrFailed | Self::ExtractOnly { .. } => true,
         }
     }
 

@@ -19,9 +19,9 @@ mod property;
 mod refusals;
 mod requirements;
 mod review;
-mod review2;
 mod rewriting;
 mod route_match;
+mod second_review;
 mod support;
 
 #[path = "../../demo/tokens.rs"]
