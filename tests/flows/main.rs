@@ -23,6 +23,7 @@ mod rewriting;
 mod route_match;
 mod second_review;
 mod support;
+mod two_providers;
 
 #[path = "../../demo/tokens.rs"]
 #[allow(dead_code, reason = "the demo uses more of it")]

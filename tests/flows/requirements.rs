@@ -1,25 +1,13 @@
 //! Requirements of every shape, with two providers: `a` takes tokens by default, `b` from the header `x-b`.
 
-use std::sync::LazyLock;
-
 use edge_authn::config::{Answers, Wording};
 use edge_authn::engine::{Decided, Decision};
 use edge_authn::request::{Attributes, RequestHead, RoutePolicy};
 use serde_json::{Value, json};
 
 use crate::support::*;
-use crate::tokens::{SigningKey, jwks};
-
-static A: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("a"));
-static B: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("b"));
-
-fn provider(issuer: &str, key: &SigningKey, header: &str) -> Value {
-    json!({
-        "issuer": issuer,
-        "local_jwks": { "inline_string": jwks([key]).to_string() },
-        "claim_to_headers": [{ "header_name": header, "claim_name": "sub" }],
-    })
-}
+use crate::tokens::SigningKey;
+use crate::two_providers::{A, B, provider, token};
 
 /// The configuration with one rule for everything.
 fn requiring(requirement: &Value) -> Value {
@@ -29,12 +17,6 @@ fn requiring(requirement: &Value) -> Value {
         "providers": { "a": provider("a", &A, "x-a-sub"), "b": b },
         "rules": [{ "match": { "prefix": "/" }, "requires": requirement }],
     })
-}
-
-fn token(key: &SigningKey, issuer: &str, extra: Value) -> String {
-    let mut all = claims(extra);
-    all["iss"] = json!(issuer);
-    key.sign(&all)
 }
 
 /// What a request presents to each provider.

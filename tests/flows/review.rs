@@ -1,6 +1,5 @@
 //! Holes that a review found. Each test says what should hold.
 
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use edge_authn::config::Config;
@@ -9,50 +8,8 @@ use edge_authn::request::{Attributes, RequestHead};
 use serde_json::{Value, json};
 
 use crate::support::*;
-use crate::tokens::{SigningKey, jwks};
-
-static A: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("a"));
-/// A key that nobody knows, under the name of one that is known.
-static FORGER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("a"));
-static B: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("b"));
-
-fn provider(issuer: &str, key: &SigningKey, header: &str) -> Value {
-    json!({
-        "issuer": issuer,
-        "local_jwks": { "inline_string": jwks([key]).to_string() },
-        "claim_to_headers": [{ "header_name": header, "claim_name": "sub" }],
-    })
-}
-
-fn rules(rules: Value) -> Value {
-    json!({
-        "providers": { "a": provider("a", &A, "x-a-sub"), "b": provider("b", &B, "x-b-sub") },
-        "rules": rules,
-    })
-}
-
-fn token(key: &SigningKey, issuer: &str, extra: Value) -> String {
-    let mut all = claims(extra);
-    all["iss"] = json!(issuer);
-    key.sign(&all)
-}
-
-fn of_a() -> String {
-    token(&A, "a", json!({}))
-}
-
-fn of_b() -> String {
-    token(&B, "b", json!({}))
-}
-
-/// What becomes of a request: `passes`, `waits` or the label of the refusal.
-fn outcome(configuration: &Value, head: &RequestHead) -> &'static str {
-    match Gateway::new(configuration).decide(head) {
-        Decision::Forward(_) => "passes",
-        Decision::Refuse(rejection) => rejection.label(),
-        Decision::Await(_) => "waits",
-    }
-}
+use crate::tokens::SigningKey;
+use crate::two_providers::{A, FORGER, of_a, of_b, outcome, rules, token};
 
 #[test]
 fn a_default_of_deny_holds_for_paths_that_cannot_be_read() {

@@ -1,6 +1,5 @@
 //! Holes that a second review found. Each test says what should hold.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use edge_authn::config::Config;
@@ -9,40 +8,7 @@ use edge_authn::request::{Attributes, RequestHead, RoutePolicy};
 use serde_json::{Value, json};
 
 use crate::support::*;
-use crate::tokens::{SigningKey, jwks};
-
-static A: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("a"));
-static B: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::eddsa("b"));
-
-fn provider(issuer: &str, key: &SigningKey) -> Value {
-    json!({ "issuer": issuer, "local_jwks": { "inline_string": jwks([key]).to_string() } })
-}
-
-fn rules(rules: Value) -> Value {
-    json!({ "providers": { "a": provider("a", &A), "b": provider("b", &B) }, "rules": rules })
-}
-
-fn token(key: &SigningKey, issuer: &str, extra: Value) -> String {
-    let mut all = claims(extra);
-    all["iss"] = json!(issuer);
-    key.sign(&all)
-}
-
-fn of_a() -> String {
-    token(&A, "a", json!({}))
-}
-
-fn of_b() -> String {
-    token(&B, "b", json!({}))
-}
-
-fn outcome(configuration: &Value, head: &RequestHead) -> &'static str {
-    match Gateway::new(configuration).decide(head) {
-        Decision::Forward(_) => "passes",
-        Decision::Refuse(rejection) => rejection.label(),
-        Decision::Await(_) => "waits",
-    }
-}
+use crate::two_providers::{A, B, of_a, of_b, outcome, rules, token};
 
 fn at(host: &str, token: &str) -> RequestHead {
     let bearer = format!("Bearer {token}");
