@@ -41,10 +41,10 @@ pub fn select<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirem
 
 fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
     let has_strict_rule = config.rules.iter().any(|rule| !rule.relaxes_authentication());
+    let mut outcomes = Outcomes::default();
     // A tunnel has no path to be read in one way or another. A rule for paths is not for it, as in Envoy, but does not
     // let it pass either, as it does there.
     if head.target().is_empty() {
-        let mut outcomes = Outcomes::default();
         let is_tunnel = |rule: &Rule, _| rule.matcher.path == PathSpecifier::Connect;
         if outcomes.add(head, config.rules.iter(), is_tunnel, |_| true) {
             return outcomes.agreed(false);
@@ -52,7 +52,6 @@ fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requiremen
         outcomes.add_unreadable(config, head, has_strict_rule);
         return outcomes.agreed(has_strict_rule);
     }
-    let mut outcomes = Outcomes::default();
     match RequestPath::of(head.target()) {
         RequestPath::Plain { sent, normal, decoded } => {
             let forms = [Form::Encoded(&sent), Form::Decoded(&decoded), Form::Encoded(&normal)];
@@ -102,7 +101,8 @@ struct Outcomes<'c>(Vec<Result<&'c Requirement, Rejection>>);
 
 impl<'c> Outcomes<'c> {
     /// Adds what the first matching rule asks for, and what later ones ask for as long as it is in doubt whether an
-    /// earlier one matches. Whether it was without doubt in the end.
+    /// earlier one matches: by its conditions, or because it is not for the path as it was sent (`is_as_sent`). Whether
+    /// it was without doubt in the end.
     fn add(
         &mut self,
         head: &RequestHead,
@@ -111,7 +111,7 @@ impl<'c> Outcomes<'c> {
         is_as_sent: impl Fn(&Rule) -> bool,
     ) -> bool {
         for rule in rules {
-            let scrutiny = if rule.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any };
+            let scrutiny = rule.scrutiny();
             if is_for_path(rule, scrutiny) && rule.matcher.conditions_hold(head, scrutiny) {
                 self.0.push(Ok(&rule.requirement));
                 if is_as_sent(rule) && rule.matcher.conditions_hold(head, Scrutiny::Every) {
@@ -125,7 +125,7 @@ impl<'c> Outcomes<'c> {
     /// Adds what any path may be asked for.
     fn add_unreadable(&mut self, config: &'c Config, head: &RequestHead, has_strict_rule: bool) {
         for rule in config.rules.iter().filter(|rule| counts_in_doubt(rule, has_strict_rule)) {
-            let scrutiny = if rule.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any };
+            let scrutiny = rule.scrutiny();
             if rule.matcher.conditions_hold(head, scrutiny) {
                 self.0.push(Ok(&rule.requirement));
             }
@@ -159,6 +159,13 @@ impl<'c> Outcomes<'c> {
             Ok(requirement) if is_guarded && !requirement.needs_token() => Err(Rejection::AmbiguousRequest),
             agreed => agreed,
         }
+    }
+}
+
+impl Rule {
+    /// How much of what a request can be read as must be meant by this rule.
+    fn scrutiny(&self) -> Scrutiny {
+        if self.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any }
     }
 }
 
