@@ -34,8 +34,26 @@ pub struct Authenticated<'t> {
 pub enum Stop {
     /// It is refused.
     Reject(Rejection),
-    /// It waits until the keys of this provider have settled.
-    Await(ProviderId),
+    /// It waits.
+    Await(Awaited),
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Awaited {
+    /// The keys of this provider.
+    Keys(ProviderId),
+    /// To know whether this provider has a key that those fetched last do not have.
+    KeyId(ProviderId),
+}
+
+impl Awaited {
+    /// The provider whose keys must settle.
+    pub const fn provider(self) -> ProviderId {
+        match self {
+            Self::Keys(provider) | Self::KeyId(provider) => provider,
+        }
+    }
 }
 
 impl From<Rejection> for Stop {
@@ -112,14 +130,20 @@ fn any<'t>(
     evidence: &mut impl Evidence<'t>,
 ) -> Result<Grant<'t>, Stop> {
     let mut worst = Rejection::MissingCredential;
+    let mut awaited = None;
     for requirement in of {
         match authorize(requirement, evidence) {
             // Of two that say the same, the later one, as in `jwt_authn` (envoy `verifier.cc`).
             Err(Stop::Reject(rejection)) if weight(&rejection) >= weight(&worst) => worst = rejection,
             Err(Stop::Reject(_)) => {}
             Ok(grant) => return Ok(grant),
-            Err(stop @ Stop::Await(_)) => return Err(stop),
+            // With the keys that are held it is not met. What another alternative says does not hang on others.
+            Err(stop @ Stop::Await(Awaited::KeyId(_))) => awaited = awaited.or(Some(stop)),
+            Err(stop @ Stop::Await(Awaited::Keys(_))) => return Err(stop),
         }
+    }
+    if let Some(stop) = awaited {
+        return Err(stop);
     }
     match (leniency, &worst) {
         (Leniency::MissingOrFailed, _) | (Leniency::Missing, Rejection::MissingCredential) => {

@@ -1,18 +1,18 @@
 //! One request through all stages: forward, reply, or wait for keys.
 //!
-//! Takes request heads, replies of key servers and the time; gives decisions and orders to fetch. Holds what lives
-//! longer than a request: the configuration and the key keepers. A request that waits is simply decided again when its
-//! keys have settled, so nothing half-decided is ever kept. Sans-IO: it makes no call and reads no clock.
+//! Takes request heads, replies of key servers, the time and what workers share; gives decisions and orders to fetch.
+//! Holds what lives longer than a request: the configuration and the key keepers. A request that waits is simply decided
+//! again when its keys have settled, so nothing half-decided is ever kept. Sans-IO: it makes no call and reads no clock.
 
-use std::fmt;
+use std::time::Duration;
 
-use crate::authorize::{Authenticated, Grant, Stop, authorize};
-use crate::config::{Config, KeySource, ProviderId, RemoteJwks};
+use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize};
+use crate::config::{Config, KeySource, ProviderId};
 use crate::credential::Credentials;
 use crate::evidence::{self, Presented, asked_providers};
 use crate::export::{self, Property};
-use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin};
-use crate::keys::KeyStore;
+use crate::keys::keeper::{GRACE, PATIENCE};
+use crate::keys::{Fetch, FetchError, FetchReply, Jitter, KeyStore, SharedSpace};
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
 use crate::rewrite::{HeaderEdits, OwnedHeaders};
@@ -26,8 +26,8 @@ pub enum Decision {
     Forward(HeaderEdits),
     /// It is refused.
     Refuse(Rejection),
-    /// It waits until the keys of this provider have settled, and is decided again then.
-    Await(ProviderId),
+    /// It waits until the keys of a provider have settled, and is decided again then.
+    Await(Awaited),
 }
 
 /// A decision and what it leaves for access logs and other filters.
@@ -41,37 +41,6 @@ pub struct Decided {
     pub clears_route: bool,
 }
 
-/// What a key server answered.
-#[derive(Clone, Copy, Debug)]
-pub enum FetchReply<'b> {
-    /// A response.
-    Response {
-        /// Its HTTP status.
-        status: u16,
-        /// Its body.
-        body: &'b [u8],
-    },
-    /// One whose body is too large to be copied out of the host.
-    TooLarge {
-        /// The size of the body.
-        bytes: usize,
-    },
-    /// None: refused, reset, timed out or lost.
-    Failure,
-}
-
-/// Why a fetch brought no keys.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The document is not a usable key set.
-    Jwks(JwksError),
-    /// There was no response.
-    NoResponse,
-    /// A status other than 200. Redirects are not followed.
-    Status(u16),
-}
-
 /// The filter's logic for one configuration.
 #[derive(Debug)]
 pub struct Engine {
@@ -81,14 +50,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without keys for `config`.
-    pub fn new(config: Config) -> Self {
-        Self { owned_headers: OwnedHeaders::of(&config), keys: KeyStore::of(&config), config }
+    /// An engine without keys for `config`; `jitter` should differ between workers.
+    pub fn new(config: Config, jitter: Jitter) -> Self {
+        Self { owned_headers: OwnedHeaders::of(&config), keys: KeyStore::of(&config, jitter), config }
     }
 
     /// Says that the host has no timers: nothing but a request of its own can be waited for then.
     pub fn without_timers(&mut self) {
-        self.keys.without_retries();
+        self.keys.without_timers();
     }
 
     /// The configuration.
@@ -104,7 +73,7 @@ impl Engine {
     /// Decides about a request at the time `now`.
     pub fn decide(&mut self, head: &RequestHead, now: UnixTime) -> Decided {
         let Self { config, owned_headers, keys } = self;
-        keys.asked = None;
+        keys.begin_request();
         let requirement = match rule::select(config, head) {
             Ok(requirement) => requirement,
             Err(rejection) => return Decided::refuse(rejection),
@@ -126,31 +95,48 @@ impl Engine {
                 Decided { decision, properties, clears_route: clears_route(&grant) }
             }
             Err(Stop::Reject(rejection)) => Decided { properties, ..Decided::refuse(rejection) },
-            Err(Stop::Await(provider)) => {
-                Decided { decision: Decision::Await(provider), properties: Vec::new(), clears_route: false }
+            Err(Stop::Await(awaited)) => {
+                Decided { decision: Decision::Await(awaited), properties: Vec::new(), clears_route: false }
             }
         }
     }
 
-    /// The documents that must be fetched at `now`. Each is under way afterwards, until [`settle`](Self::settle).
-    pub fn fetches(&mut self, now: UnixTime) -> Vec<ProviderId> {
-        let due = self.keys.keepers().filter_map(|(id, keeper)| keeper.next_fetch(now).then_some(id));
-        due.collect()
+    /// Takes over what other workers have published.
+    pub fn sync(&mut self, now: UnixTime, space: &mut dyn SharedSpace) {
+        self.keys.sync(now, space);
     }
 
-    /// The document that the request decided last needed and that is due, which on a host where nothing else can is
-    /// fetched by that request. It is under way afterwards.
-    pub fn own_fetch(&mut self, now: UnixTime) -> Option<ProviderId> {
-        let id = self.keys.asked.take()?;
-        self.keys.keeper(id)?.next_fetch(now).then_some(id)
+    /// The calls that must be made at `now`. Each is under way afterwards, until [`settle`](Self::settle).
+    pub fn fetches(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Vec<Fetch> {
+        self.keys.fetches(now, space)
     }
 
-    /// The remote document of a provider.
-    pub fn remote(&self, provider: ProviderId) -> Option<&RemoteJwks> {
-        match &self.config.provider(provider)?.keys {
-            KeySource::Remote(remote) => Some(remote),
-            KeySource::Local(_) => None,
+    /// The call that the request decided last must make itself, on a host where nothing else can: what it waits for,
+    /// else what is due of the keys it asked for.
+    pub fn own_fetch(
+        &mut self,
+        decision: &Decision,
+        now: UnixTime,
+        space: &mut dyn SharedSpace,
+    ) -> Option<Fetch> {
+        let due = self.keys.own_fetch(now, space);
+        match decision {
+            // Another request's fetch would not wake this one.
+            Decision::Await(Awaited::Keys(provider)) => {
+                due.or_else(|| self.keys.fetch_for_one(*provider, now))
+            }
+            Decision::Await(Awaited::KeyId(_)) | Decision::Forward(_) | Decision::Refuse(_) => due,
         }
+    }
+
+    /// The longest that a request waits for the keys of a provider, however often the fetch is repeated and whoever
+    /// makes it.
+    pub fn patience(&self, provider: ProviderId) -> Duration {
+        let timeout = match self.config.provider(provider).map(|provider| &provider.keys) {
+            Some(KeySource::Remote(remote)) => remote.timeout,
+            _ => Duration::ZERO,
+        };
+        timeout.saturating_mul(PATIENCE).saturating_add(GRACE)
     }
 
     /// When [`fetches`](Self::fetches) should be asked again, which may be in the past; `None` when nothing is planned.
@@ -158,53 +144,32 @@ impl Engine {
         self.keys.wake_at()
     }
 
-    /// Takes in what came of a fetch, after which waiting requests can be decided again.
+    /// The providers whose keys have changed, or failed to, since this was last asked: requests that wait for them can
+    /// be decided again.
+    pub fn take_settled(&mut self) -> Vec<ProviderId> {
+        self.keys.take_settled()
+    }
+
+    /// Takes in the answer to a call. `Ok(Some)` is the next call of the same fetch.
     ///
     /// # Errors
     ///
     /// Why there are no new keys, for the log. What was held before is still held.
     pub fn settle(
         &mut self,
-        provider: ProviderId,
+        fetch: Fetch,
         reply: FetchReply<'_>,
         now: UnixTime,
-    ) -> Result<(), FetchError> {
-        let Some(keeper) = self.keys.keeper(provider) else { return Ok(()) };
-        match read_keys(reply) {
-            Ok(keys) => {
-                keeper.fetched(keys, now);
-                Ok(())
-            }
-            Err(error) => {
-                keeper.failed(now);
-                Err(error)
-            }
-        }
+        space: &mut dyn SharedSpace,
+    ) -> Result<Option<Fetch>, FetchError> {
+        self.keys.settle(fetch, reply, now, space)
+    }
+
+    /// Leaves what is under way to other workers: this engine ends.
+    pub fn release(&mut self, space: &mut dyn SharedSpace) {
+        self.keys.release(space);
     }
 }
-
-fn read_keys(reply: FetchReply<'_>) -> Result<JwkSet, FetchError> {
-    match reply {
-        FetchReply::Response { status: 200, body } => {
-            JwkSet::parse(body, KeyOrigin::Fetched).map_err(FetchError::Jwks)
-        }
-        FetchReply::Response { status, .. } => Err(FetchError::Status(status)),
-        FetchReply::TooLarge { bytes } => Err(FetchError::Jwks(JwksError::TooLarge { bytes })),
-        FetchReply::Failure => Err(FetchError::NoResponse),
-    }
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Jwks(error) => write!(f, "{error}"),
-            Self::NoResponse => f.write_str("no response"),
-            Self::Status(status) => write!(f, "status {status}, expected 200"),
-        }
-    }
-}
-
-impl std::error::Error for FetchError {}
 
 impl Decided {
     /// A refusal that leaves nothing.

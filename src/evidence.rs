@@ -4,15 +4,16 @@
 //! verifies. However often a requirement asks for the same provider, a signature is verified once. What was not good is
 //! noted for [`export`].
 
-use crate::authorize::{Authenticated, Evidence, Stop};
+use crate::authorize::{Authenticated, Awaited, Evidence, Stop};
 use crate::config::{Audiences, Config, Provider, ProviderId, Requirement, SeveralCredentials};
 use crate::credential::{Credential, Credentials};
 use crate::export::{self, Property};
+use crate::jose::jwk::SignatureError;
 use crate::jose::token::{CompactToken, TokenError, UnverifiedToken};
-use crate::keys::{KeyStore, Keys};
+use crate::keys::{KeyStore, Keys, LookUp};
 use crate::rejection::Rejection;
 use crate::time::UnixTime;
-use crate::verify::{SignedToken, VerifyError, check_header, verify_signature};
+use crate::verify::{SignedToken, VerifyError, check_header, may_be_good, verify_signature};
 
 /// A credential with its segments decoded.
 pub type Decoded<'t> = (&'t Credential, Result<CompactToken<'t>, TokenError>);
@@ -189,11 +190,24 @@ impl<'t, 'k> Presented<'t, 'k> {
         }
         let signed = match self.keys.keys(id, provider, self.now) {
             Keys::Ready(keys) => verify_signature(token, provider, keys),
-            Keys::Pending => return Err(Stop::Await(id)),
+            Keys::Pending => return Err(Stop::Await(Awaited::Keys(id))),
             Keys::Unavailable { retry_after } => {
                 return Err(Rejection::KeysUnavailable { retry_after }.into());
             }
         };
+        if let (Err(VerifyError::Signature(SignatureError::UnknownKeyId)), Some(key_id)) =
+            (&signed, &token.header.key_id)
+            // Nothing is fetched for a token that would be refused anyway.
+            && may_be_good(token, provider, self.now)
+        {
+            match self.keys.look_up(id, key_id, self.now) {
+                LookUp::Absent => {}
+                LookUp::Pending => return Err(Stop::Await(Awaited::KeyId(id))),
+                LookUp::Unavailable { retry_after } => {
+                    return Err(Rejection::KeysUnavailable { retry_after }.into());
+                }
+            }
+        }
         self.signatures.push((position, id, signed.clone()));
         Ok(signed)
     }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A point in time, counted from 1970-01-01T00:00:00Z without leap seconds (the epoch of `NumericDate`, RFC 7519
 /// section 2).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -21,6 +23,21 @@ impl UnixTime {
         Self(Duration::from_secs(seconds))
     }
 
+    /// The time `milliseconds` after the epoch.
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Self(Duration::from_millis(milliseconds))
+    }
+
+    /// Whole milliseconds since the epoch.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds since the epoch, the lowest 64 bits of them.
+    pub fn nanos_since_epoch(self) -> u64 {
+        self.0.as_secs().wrapping_mul(1_000_000_000).wrapping_add(self.0.subsec_nanos().into())
+    }
+
     /// Seconds since the epoch, fractions included.
     pub fn as_secs_f64(self) -> f64 {
         self.0.as_secs_f64()
@@ -35,6 +52,19 @@ impl UnixTime {
     /// How long from this time until `later`; zero when `later` has passed.
     pub const fn until(self, later: Self) -> Duration {
         later.0.saturating_sub(self.0)
+    }
+}
+
+/// As whole milliseconds.
+impl Serialize for UnixTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_millis().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnixTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(Self::from_millis)
     }
 }
 

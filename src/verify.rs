@@ -83,6 +83,13 @@ pub fn verify_signature<'t>(
     Ok(SignedToken { token, provider })
 }
 
+/// Whether `token` could be good at the time `now` if its signature were, whatever its audience. Unverified, this
+/// decides nothing but whether its key is worth a fetch.
+pub fn may_be_good(token: &UnverifiedToken<'_>, provider: &Provider, now: UnixTime) -> bool {
+    let any = Audiences { allowed: Vec::new(), form: provider.audiences.form };
+    check_claims(token, provider, &any, now).is_ok()
+}
+
 impl<'t> SignedToken<'t> {
     /// Whose token it is at the time `now`; `audiences` are those that hold for this request.
     ///
@@ -158,6 +165,7 @@ impl fmt::Display for VerifyError {
             Self::NotYetValid => f.write_str("nbf lies ahead"),
             Self::Signature(SignatureError::Mismatch) => f.write_str("no key made the signature"),
             Self::Signature(SignatureError::NoKey) => f.write_str("no key has this kid and alg"),
+            Self::Signature(SignatureError::UnknownKeyId) => f.write_str("no key has this kid"),
             Self::Subject => f.write_str("sub is not allowed"),
             Self::UnknownIssuer => f.write_str("iss names no provider"),
         }

@@ -1,7 +1,7 @@
-//! Where the keys of a provider come from: `RemoteJwks`, `DataSource`, `jwt_key`, and what they may be used for.
+//! Where the keys of a provider come from, the keys that stand in the configuration (`DataSource`, `jwt_key`), and what
+//! keys may be used for.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -9,36 +9,35 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::error::ConfigError;
 use super::fields::Fields;
-use super::value::{LONGEST_DURATION, Node};
-use super::{Environment, KeySource, RemoteJwks};
+use super::remote_keys::{discovery, remote_jwks};
+use super::value::Node;
+use super::{Environment, KeySource};
 use crate::jose::algorithm::{Algorithm, KeyError};
 use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
 
-/// As in `jwt_authn` (envoy `jwks_cache.cc`).
-const DEFAULT_CACHE_DURATION: Duration = Duration::from_secs(600);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
-/// As in `jwt_authn` (envoy `config.proto`, `JwksAsyncFetch`).
-const DEFAULT_FAILED_REFETCH_DURATION: Duration = Duration::from_secs(1);
-
-/// The one source of keys that there must be.
+/// The one source of keys that there must be. `issuer` is the provider's, if it has one.
 pub(super) fn key_source(
     fields: &mut Fields<'_>,
     provider: &Node<'_>,
+    issuer: Option<&str>,
     environment: Environment<'_>,
 ) -> Result<KeySource, ConfigError> {
-    let remote = fields.take("remote_jwks")?;
-    let local = fields.take("local_jwks")?;
-    let jwt_key = fields.take("jwt_key")?;
-    match (remote, local, jwt_key) {
-        (Some(remote), None, None) => remote_jwks(remote).map(KeySource::Remote),
-        (None, Some(local), None) => local_jwks(local, environment).map(KeySource::Local),
-        (None, None, Some(key)) => jwt_key_pem(&key).map(KeySource::Local),
-        (None, None, None) => {
-            Err(provider.error("no source of keys", "\"remote_jwks\", \"local_jwks\" or \"jwt_key\""))
+    const FIELDS: [&str; 4] = ["remote_jwks", "discovery", "local_jwks", "jwt_key"];
+    let mut found = Vec::new();
+    for name in FIELDS {
+        found.extend(fields.take(name)?.map(|node| (name, node)));
+    }
+    match found.as_slice() {
+        [("remote_jwks", node)] => remote_jwks(node).map(Box::new).map(KeySource::Remote),
+        [("discovery", node)] => discovery(node, issuer).map(Box::new).map(KeySource::Remote),
+        [("local_jwks", node)] => local_jwks(node, environment).map(KeySource::Local),
+        [(_, node)] => jwt_key_pem(node).map(KeySource::Local),
+        [] => {
+            let expected = "\"remote_jwks\", \"discovery\", \"local_jwks\" or \"jwt_key\"";
+            Err(provider.error("no source of keys", expected))
         }
-        (_, Some(second), None) | (_, _, Some(second)) => {
-            Err(second.error("a second source of keys", "one of remote_jwks, local_jwks and jwt_key"))
+        [_, (_, second), ..] => {
+            Err(second.error("a second source of keys", format!("one of {}", FIELDS.join(", "))))
         }
     }
 }
@@ -73,7 +72,7 @@ pub(super) fn algorithms(fields: &mut Fields<'_>, keys: &KeySource) -> Result<Ve
 }
 
 /// Nothing that stands here is shown in a message: it may be a shared secret.
-fn local_jwks(node: Node<'_>, environment: Environment<'_>) -> Result<JwkSet, ConfigError> {
+fn local_jwks(node: &Node<'_>, environment: Environment<'_>) -> Result<JwkSet, ConfigError> {
     if node.value.as_object().is_none() {
         return Err(node.error(node.value.kind(), "an object"));
     }
@@ -150,120 +149,5 @@ fn jwt_key_pem(node: &Node<'_>) -> Result<JwkSet, ConfigError> {
     match keys.skipped().first() {
         Some(key) => Err(node.error(key.to_string(), EXPECTED)),
         None => Ok(keys),
-    }
-}
-
-fn remote_jwks(node: Node<'_>) -> Result<RemoteJwks, ConfigError> {
-    let mut fields = Fields::of(node)?;
-    let http_uri = fields.require("http_uri")?;
-    let cache_duration = match fields.take("cache_duration")? {
-        Some(node) => node.duration(Duration::from_millis(1), LONGEST_DURATION)?,
-        None => DEFAULT_CACHE_DURATION,
-    };
-    let async_fetch = fields.take("async_fetch")?;
-    let is_prefetched = async_fetch.is_some();
-    let failed_refetch_duration =
-        async_fetch.map_or(Ok(DEFAULT_FAILED_REFETCH_DURATION), failed_refetch_duration)?;
-    let (retries, base_interval) = fields.take("retry_policy")?.map_or(Ok((0, None)), retry_policy)?;
-    let first_back_off = base_interval.unwrap_or(failed_refetch_duration);
-    fields.finish(&[])?;
-
-    let mut fields = Fields::of(http_uri)?;
-    let uri = fields.require("uri")?;
-    let cluster = fields.require("cluster")?.non_empty_string()?.to_owned();
-    let timeout = match fields.take("timeout")? {
-        Some(node) => node.duration(Duration::from_millis(1), Duration::from_secs(3600))?,
-        None => DEFAULT_TIMEOUT,
-    };
-    fields.finish(&[])?;
-    let (scheme, authority, path) = split_uri(uri.string()?)
-        .ok_or_else(|| uri.error("another string", "an absolute URI such as \"https://host/jwks.json\""))?;
-    let authority = authority.to_owned();
-    Ok(RemoteJwks {
-        scheme,
-        authority,
-        path,
-        cluster,
-        timeout,
-        cache_duration,
-        is_prefetched,
-        first_back_off,
-        retries,
-    })
-}
-
-/// Of `JwksAsyncFetch`. A listener cannot be held back from Wasm, so `fast_listener` is read and means nothing.
-fn failed_refetch_duration(node: Node<'_>) -> Result<Duration, ConfigError> {
-    let mut fields = Fields::of(node)?;
-    fields.boolean_or("fast_listener", false)?;
-    let duration = match fields.take("failed_refetch_duration")? {
-        Some(node) => node.duration(Duration::from_millis(1), LONGEST_BACK_OFF)?,
-        None => DEFAULT_FAILED_REFETCH_DURATION,
-    };
-    fields.finish(&[])?;
-    Ok(duration)
-}
-
-/// Of `RetryPolicy`, as far as `jwt_authn` looks at it: how often, and the first pause.
-fn retry_policy(node: Node<'_>) -> Result<(u32, Option<Duration>), ConfigError> {
-    let mut fields = Fields::of(node)?;
-    // Fixed in `jwt_authn`, whatever is written.
-    fields.ignore("retry_on");
-    let retries = fields.take("num_retries")?.map_or(Ok(1), |node| node.u32())?;
-    let back_off = fields.take("retry_back_off")?;
-    fields.finish(&[])?;
-    let Some(back_off) = back_off else { return Ok((retries, None)) };
-    let mut fields = Fields::of(back_off)?;
-    let base = fields.require("base_interval")?.duration(Duration::from_millis(1), LONGEST_BACK_OFF)?;
-    // Pauses double up to the key keeper's own bound.
-    if let Some(node) = fields.take("max_interval")? {
-        node.duration(Duration::from_millis(1), LONGEST_DURATION)?;
-    }
-    fields.finish(&[])?;
-    Ok((retries, Some(base)))
-}
-
-/// Scheme, authority and path with query of an `http` or `https` URI without user information.
-fn split_uri(uri: &str) -> Option<(&'static str, &str, String)> {
-    let (scheme, rest) = uri.split_once("://")?;
-    let scheme = match scheme.to_ascii_lowercase().as_str() {
-        "http" => "http",
-        "https" => "https",
-        _ => return None,
-    };
-    let rest = rest.split('#').next()?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at_checked(end)?;
-    let path = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let is_valid = !authority.is_empty()
-        && !authority.contains('@')
-        && authority.bytes().chain(path.bytes()).all(|byte| byte.is_ascii_graphic());
-    is_valid.then_some((scheme, authority, path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uri_is_split_into_what_a_request_needs() {
-        let split =
-            |uri| split_uri(uri).map(|(scheme, authority, path)| format!("{scheme}|{authority}|{path}"));
-        assert_eq!(split("https://a.example/jwks.json").as_deref(), Some("https|a.example|/jwks.json"));
-        assert_eq!(split("HTTP://127.0.0.1:8080").as_deref(), Some("http|127.0.0.1:8080|/"));
-        assert_eq!(split("https://a?x=/y").as_deref(), Some("https|a|/?x=/y"));
-        assert_eq!(split("https://a/b#c").as_deref(), Some("https|a|/b"));
-        for bad in [
-            "",
-            "a.example/jwks",
-            "ftp://a/b",
-            "https://",
-            "https:///x",
-            "https://u:p@a/",
-            "https://a b/",
-            "https://a/\u{e9}",
-        ] {
-            assert_eq!(split(bad), None, "{bad}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! own. A field that is not known, or known and not built yet, is refused by name: nothing is ever ignored silently.
 //! Deliberately has no behaviour beyond parsing.
 
+mod endpoint;
 mod error;
 mod fields;
 mod header_name;
@@ -13,6 +14,7 @@ mod key_source;
 mod policies;
 mod protobuf_struct;
 mod provider;
+mod remote_keys;
 mod requirement;
 mod route_match;
 mod rules;
@@ -27,6 +29,7 @@ pub use header_name::HeaderName;
 pub(crate) use header_name::{fold, is_token_char};
 pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wording};
 pub use provider::fields as provider_fields;
+pub use remote_keys::SCHEDULE_FIELDS as KEY_SCHEDULE_FIELDS;
 pub use route_match::{
     HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,
     QueryParameterMatcher, RouteMatch,
@@ -187,12 +190,32 @@ pub enum KeySource {
     /// The configuration itself.
     Local(JwkSet),
     /// A document that is fetched.
-    Remote(RemoteJwks),
+    Remote(Box<RemoteKeys>),
 }
 
-/// A JWKS document that is fetched.
+/// Keys that are fetched.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RemoteJwks {
+pub struct RemoteKeys {
+    /// Where they are.
+    pub place: KeyPlace,
+    /// How long one call may take; never zero, which would mean for ever.
+    pub timeout: Duration,
+    /// When they are fetched and how long they count.
+    pub schedule: KeySchedule,
+}
+
+/// Where keys are fetched.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeyPlace {
+    /// At this address.
+    Jwks(Endpoint),
+    /// At the address that the identity provider's metadata names.
+    Discovery(Discovery),
+}
+
+/// A document of another server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
     /// `http` or `https`, for hosts that choose the transport by it.
     pub scheme: &'static str,
     /// Host and port, as they go into `:authority`.
@@ -201,12 +224,41 @@ pub struct RemoteJwks {
     pub path: String,
     /// The host's name for the server: an Envoy cluster.
     pub cluster: String,
-    /// How long one fetch may take; never zero, which would mean for ever.
-    pub timeout: Duration,
-    /// How long a fetched document is current.
+}
+
+/// An identity provider that says itself where its keys are (OpenID Connect Discovery 1.0, RFC 8414).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Discovery {
+    /// What its metadata must have as `issuer`, exactly.
+    pub issuer: String,
+    /// Where its metadata is.
+    pub metadata: Endpoint,
+    /// Where it is if it is not there.
+    pub fallback: Option<Endpoint>,
+    /// The servers that keys may be on.
+    pub jwks_hosts: Vec<JwksHost>,
+}
+
+/// A server that metadata may name as that of the keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JwksHost {
+    /// Host and port, as in a URI.
+    pub authority: String,
+    /// The host's name for it.
+    pub cluster: String,
+}
+
+/// When keys are fetched and how long they count.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeySchedule {
+    /// The longest that a fetched document is current; at least a second.
     pub cache_duration: Duration,
-    /// Whether it is fetched ahead of the first request that needs it.
-    pub is_prefetched: bool,
+    /// The shortest that it is, whatever its server says.
+    pub min_cache_duration: Duration,
+    /// How much longer than that keys serve while they cannot be refreshed.
+    pub max_stale: Duration,
+    /// The shortest time between two fetches that are made for key ids that are not known.
+    pub kid_refetch_interval: Duration,
     /// The pause after a fetch has failed for the first time.
     pub first_back_off: Duration,
     /// How often a failed fetch is repeated before requests are told so.

@@ -9,8 +9,8 @@ use super::header_name::HeaderName;
 use super::key_source::{algorithms, key_source};
 use super::value::{LONGEST_DURATION, Node};
 use super::{
-    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, Location, PayloadHeader,
-    Policies, Provider, StringMatcher,
+    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, KeyPlace, KeySource,
+    Location, PayloadHeader, Policies, Provider, StringMatcher,
 };
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
@@ -24,6 +24,7 @@ const FIELDS: &[&str] = &[
     "max_lifetime",
     "clock_skew_seconds",
     "remote_jwks",
+    "discovery",
     "local_jwks",
     "jwt_key",
     "algorithms",
@@ -53,7 +54,7 @@ const MUST_NOT_BE_NULL: &[&str] = &[
     "claim_to_headers",
 ];
 
-const NOT_BUILT: &[&str] = &["preset", "session_check", "discovery", "multiple_credentials", "typ", "csrf"];
+const NOT_BUILT: &[&str] = &["preset", "session_check", "multiple_credentials", "typ", "csrf"];
 
 /// The fields of a provider: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
@@ -83,6 +84,7 @@ fn parse(
         fields.refuse_null(name)?;
     }
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
+    let issuer = issuer.filter(|issuer| !issuer.is_empty());
     let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
     let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
     let require_expiration = fields.boolean_or("require_expiration", policies.require_expiration)?;
@@ -94,7 +96,7 @@ fn parse(
         Some(node) => Duration::from_secs(node.u32()?.into()),
         None => DEFAULT_CLOCK_SKEW,
     };
-    let keys = key_source(&mut fields, &node, environment)?;
+    let keys = key_source(&mut fields, &node, issuer, environment)?;
     let algorithms = algorithms(&mut fields, &keys)?;
     let forward = fields.boolean_or("forward", false)?;
     let locations = locations(&mut fields)?;
@@ -112,7 +114,7 @@ fn parse(
     fields.finish(NOT_BUILT)?;
     Ok(Provider {
         name: name.to_owned(),
-        issuer: issuer.filter(|issuer| !issuer.is_empty()).map(str::to_owned),
+        issuer: issuer.or_else(|| discovered_issuer(&keys)).map(str::to_owned),
         audiences,
         subjects,
         keys,
@@ -127,6 +129,15 @@ fn parse(
         exports,
         clear_route_cache,
     })
+}
+
+/// The issuer of a provider that is found by it.
+fn discovered_issuer(keys: &KeySource) -> Option<&str> {
+    let KeySource::Remote(remote) = keys else { return None };
+    match &remote.place {
+        KeyPlace::Discovery(discovery) => Some(&discovery.issuer),
+        KeyPlace::Jwks(_) => None,
+    }
 }
 
 /// Audiences in the form in which they are compared.

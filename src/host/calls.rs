@@ -68,6 +68,20 @@ unsafe extern "C" {
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: OutPointer, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_get_shared_data(
+        name: *const u8,
+        name_size: usize,
+        data: OutPointer,
+        size: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+        version: u32,
+    ) -> u32;
     fn proxy_call_foreign_function(
         name: *const u8,
         name_size: usize,
@@ -85,6 +99,7 @@ const NO_GRPC_STATUS: i32 = -1;
 const STATUS_OK: u32 = 0;
 const STATUS_NOT_FOUND: u32 = 1;
 const STATUS_SERIALIZATION_FAILURE: u32 = 3;
+const STATUS_CAS_MISMATCH: u32 = 8;
 
 /// Writes to the host's log. A host that cannot log is no reason to stop.
 pub(super) fn log(level: LogLevel, message: &str) {
@@ -192,6 +207,31 @@ pub(super) fn set_property(name: &str, value: &str) -> Result<(), HostError> {
     // SAFETY: pointers and lengths are those of the strings, which outlive the call.
     let status = unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
     check("proxy_set_property", status)
+}
+
+/// A value that the VMs of this process share, and its version; `None` when there is none.
+pub(super) fn shared_data(name: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+    let mut data = std::ptr::null_mut();
+    let (mut size, mut version) = (0, 0);
+    // SAFETY: pointer and length are those of `name`; all three out-pointers are valid for writing.
+    let status = unsafe {
+        proxy_get_shared_data(name.as_ptr(), name.len(), &raw mut data, &raw mut size, &raw mut version)
+    };
+    match status {
+        STATUS_NOT_FOUND => Ok(None),
+        status => Ok(Some((take_buffer("proxy_get_shared_data", status, data, size)?, version))),
+    }
+}
+
+/// Writes such a value over this version of it, or where there is none. False when another version is there.
+pub(super) fn set_shared_data(name: &str, value: &[u8], version: u32) -> Result<bool, HostError> {
+    // SAFETY: pointers and lengths are those of `name` and `value`, which outlive the call.
+    let status =
+        unsafe { proxy_set_shared_data(name.as_ptr(), name.len(), value.as_ptr(), value.len(), version) };
+    match status {
+        STATUS_CAS_MISMATCH => Ok(false),
+        status => check("proxy_set_shared_data", status).map(|()| true),
+    }
 }
 
 /// Has the route of the request of the effective context chosen anew.

@@ -2,27 +2,33 @@
 //!
 //! Takes events from both kinds of context, gives host calls. On hosts with timers all fetches are the root context's,
 //! so that no client's leaving takes a fetch away from the others; a request that needs keys sets the timer to fire at
-//! once. Without timers each waiting request fetches for itself, which is all such hosts allow.
+//! once. No request waits longer than its patience, whoever fetches. Without timers each waiting request fetches for itself, which is all such hosts allow.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Answers, ProviderId};
-use crate::engine::{Decided, Decision, Engine, FetchReply};
+use crate::authorize::Awaited;
+use crate::config::{Answers, Config, Endpoint};
+use crate::engine::{Decided, Decision, Engine};
 use crate::export::Property;
 use crate::host::attributes;
 use crate::host::calls::{self, BufferType, HostError, LogLevel, MapType};
 use crate::host::clock;
+use crate::host::shared_data::SharedData;
 use crate::jose::jwk::MAX_JWKS_BYTES;
+use crate::keys::{Fetch, FetchReply, Jitter};
 use crate::rejection::Rejection;
-use crate::request::{Attributes, RequestHead};
+use crate::request::{Attributes, HeaderField, RequestHead};
 use crate::rewrite::{HeaderEdit, HeaderEdits};
 use crate::time::UnixTime;
 
 /// The most requests that wait for keys at one time; each holds a copy of its header.
 const MAX_WAITING: usize = 1024;
+
+/// The most of them that wait for a key that there may not be: anyone can ask for those.
+const MAX_WAITING_FOR_KEY_IDS: usize = 512;
 
 /// The shortest period that a host's timer takes.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
@@ -43,6 +49,7 @@ pub(super) struct Gateway {
     timer: Option<Timer>,
     waiting: BTreeMap<u32, Waiting>,
     calls: BTreeMap<u32, Call>,
+    shared_data: SharedData,
 }
 
 /// Whether a request has been let through; shared by its stream and whoever decides about it.
@@ -52,6 +59,10 @@ pub(super) type Passed = Rc<Cell<bool>>;
 struct Waiting {
     head: RequestHead,
     passed: Passed,
+    /// What for; `None` for one that only makes a call on its way.
+    awaited: Option<Awaited>,
+    /// When it gives up.
+    until: UnixTime,
 }
 
 /// When the timer will fire, if it is set.
@@ -60,7 +71,7 @@ struct Timer(Option<UnixTime>);
 
 #[derive(Debug)]
 struct Call {
-    provider: ProviderId,
+    fetch: Fetch,
     /// The stream that made the call, or the root.
     context_id: u32,
 }
@@ -74,8 +85,14 @@ pub(super) enum Outcome {
 
 impl SharedGateway {
     pub(super) fn new(root_id: u32) -> Self {
-        let (waiting, calls) = (BTreeMap::new(), BTreeMap::new());
-        Self(Rc::new(RefCell::new(Gateway { root_id, engine: None, timer: None, waiting, calls })))
+        Self(Rc::new(RefCell::new(Gateway {
+            root_id,
+            engine: None,
+            timer: None,
+            waiting: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            shared_data: SharedData::default(),
+        })))
     }
 
     /// The only way to the state: a borrow cannot outlive the step, so no pattern or nested call meets it borrowed.
@@ -91,12 +108,14 @@ impl SharedGateway {
         if !must_wait {
             return self.answer(&decided, &head, passed);
         }
-        let waiting = Waiting { head, passed: Rc::clone(passed) };
+        let awaited = awaited_by(&decided);
+        let until = self.with(|gateway| gateway.end_of_patience(awaited));
+        let waiting = Waiting { head, passed: Rc::clone(passed), awaited, until };
         match self.with(|gateway| gateway.wait(context_id, waiting, own_fetch)) {
             Ok(()) => Outcome::Pause,
             Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
             // A refresh that the request cannot wait for is left to another one.
-            Err(CannotWait::Overloaded(Waiting { head, passed })) => self.answer(&decided, &head, &passed),
+            Err(CannotWait::Overloaded(waiting)) => self.answer(&decided, &waiting.head, &waiting.passed),
         }
     }
 
@@ -108,9 +127,9 @@ impl SharedGateway {
         });
         match waited {
             Some((Decided { decision: Decision::Await(_), .. }, Waiting { head, .. })) => {
-                self.refuse(&Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) }, &head)
+                self.refuse(&OUT_OF_PATIENCE, &head)
             }
-            Some((decided, Waiting { head, passed })) => self.answer(&decided, &head, &passed),
+            Some((decided, Waiting { head, passed, .. })) => self.answer(&decided, &head, &passed),
             None => Outcome::Pause,
         }
     }
@@ -133,28 +152,46 @@ impl SharedGateway {
         }
     }
 
+    /// Decides the waiting requests again whose keys have settled or whose patience has ended, from the root context.
+    pub(super) fn answer_settled(&self) {
+        self.answer_those(Gateway::settled);
+    }
+
     /// Decides every waiting request again, from the root context.
-    pub(super) fn answer_waiting(&self) {
-        let waiting = self.with(|gateway| std::mem::take(&mut gateway.waiting));
-        if waiting.is_empty() {
+    pub(super) fn answer_all(&self) {
+        self.answer_those(|gateway| gateway.waiting.keys().copied().collect());
+    }
+
+    fn answer_those(&self, choose: impl FnOnce(&mut Gateway) -> Vec<u32>) {
+        let chosen = self.with(choose);
+        if chosen.is_empty() {
             return;
         }
-        for (context_id, waiting) in waiting {
-            let decided = self.with(|gateway| gateway.decide(&waiting.head));
-            if matches!(decided.decision, Decision::Await(_)) {
-                self.with(|gateway| gateway.waiting.insert(context_id, waiting));
-                continue;
-            }
-            // A client that has left has no context any more; anything done now would happen to another request.
-            if calls::set_effective_context(context_id).is_err() {
-                continue;
-            }
-            if self.answer(&decided, &waiting.head, &waiting.passed) == Outcome::Continue {
-                resume();
-            }
+        for context_id in chosen {
+            self.answer_waiting(context_id);
         }
         let root_id = self.with(|gateway| gateway.root_id);
         log_failure(calls::set_effective_context(root_id));
+    }
+
+    fn answer_waiting(&self, context_id: u32) {
+        let Some(mut waiting) = self.with(|gateway| gateway.waiting.remove(&context_id)) else { return };
+        let mut decided = self.with(|gateway| gateway.decide(&waiting.head));
+        if let Some(awaited) = awaited_by(&decided) {
+            if self.with(|gateway| gateway.may_wait_on(&waiting)) {
+                waiting.awaited = Some(awaited);
+                self.with(|gateway| gateway.waiting.insert(context_id, waiting));
+                return;
+            }
+            decided = Decided::refuse(OUT_OF_PATIENCE);
+        }
+        // A client that has left has no context any more; anything done now would happen to another request.
+        if calls::set_effective_context(context_id).is_err() {
+            return;
+        }
+        if self.answer(&decided, &waiting.head, &waiting.passed) == Outcome::Continue {
+            resume();
+        }
     }
 
     /// Refuses a request whose header the host did not hand over.
@@ -168,6 +205,16 @@ impl SharedGateway {
     }
 }
 
+/// What is said to a request that has waited in vain.
+const OUT_OF_PATIENCE: Rejection = Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) };
+
+const fn awaited_by(decided: &Decided) -> Option<Awaited> {
+    match &decided.decision {
+        Decision::Await(awaited) => Some(*awaited),
+        Decision::Forward(_) | Decision::Refuse(_) => None,
+    }
+}
+
 /// Why a request that cannot be answered now cannot wait either.
 enum CannotWait {
     Overloaded(Waiting),
@@ -175,15 +222,27 @@ enum CannotWait {
 }
 
 impl Gateway {
-    /// Takes up a configuration, and finds out whether the host has timers.
-    pub(super) fn configure(&mut self, mut engine: Engine) {
+    /// Takes up a configuration, and finds out whether the host has timers. Keys that were fetched under another one
+    /// are found again if they are from the same place.
+    pub(super) fn configure(&mut self, config: Config) {
+        let now = clock::now();
+        self.release();
         self.timer = calls::set_tick_period(None).is_ok().then(Timer::default);
+        let mut engine = Engine::new(config, Jitter::from_seed(clock::seed() ^ u64::from(self.root_id)));
         if self.timer.is_none() {
             engine.without_timers();
         }
+        engine.sync(now, &mut self.shared_data);
         // Their answers would be taken for those of the providers that have the same place now.
         self.calls.clear();
         self.engine = Some(engine);
+    }
+
+    /// Leaves fetches that are under way to other VMs.
+    pub(super) fn release(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.release(&mut self.shared_data);
+        }
     }
 
     pub(super) const fn engine(&self) -> Option<&Engine> {
@@ -206,17 +265,44 @@ impl Gateway {
         config.map(attributes::of_request).unwrap_or_default()
     }
 
-    /// The document that the request just decided must fetch itself: none where the root can, else what it waits for,
-    /// else what is due.
-    fn own_fetch(&mut self, decision: &Decision) -> Option<ProviderId> {
+    /// The call that the request just decided must make itself: none where the root can.
+    fn own_fetch(&mut self, decision: &Decision) -> Option<Fetch> {
         if self.timer.is_some() || self.waiting.len() >= MAX_WAITING {
             return None;
         }
-        let due = self.engine.as_mut().and_then(|engine| engine.own_fetch(clock::now()));
-        match decision {
-            Decision::Await(provider) => Some(*provider),
-            Decision::Forward(_) | Decision::Refuse(_) => due,
-        }
+        self.engine.as_mut()?.own_fetch(decision, clock::now(), &mut self.shared_data)
+    }
+
+    fn end_of_patience(&self, awaited: Option<Awaited>) -> UnixTime {
+        let engine = self.engine.as_ref();
+        let patience = engine.zip(awaited).map(|(engine, awaited)| engine.patience(awaited.provider()));
+        clock::now().after(patience.unwrap_or_default())
+    }
+
+    /// Whether a request that has waited, and would have to go on doing so, can: nothing is under way for it on a host
+    /// without timers.
+    fn may_wait_on(&self, waiting: &Waiting) -> bool {
+        self.timer.is_some() && clock::now() < waiting.until
+    }
+
+    /// The waiting requests that can be decided again.
+    fn settled(&mut self) -> Vec<u32> {
+        let now = clock::now();
+        let settled = self.engine.as_mut().map(Engine::take_settled).unwrap_or_default();
+        let is_due = |waiting: &Waiting| {
+            let awaited = waiting.awaited.map(Awaited::provider);
+            waiting.until <= now || awaited.is_some_and(|provider| settled.contains(&provider))
+        };
+        let due = self.waiting.iter().filter(|(_, waiting)| is_due(waiting));
+        due.map(|(context_id, _)| *context_id).collect()
+    }
+
+    /// Whether no further request can wait for this.
+    fn is_full(&self, awaited: Option<Awaited>) -> bool {
+        let is_for_key_id = |awaited| matches!(awaited, Some(Awaited::KeyId(_)));
+        let for_key_ids = || self.waiting.values().filter(|waiting| is_for_key_id(waiting.awaited)).count();
+        self.waiting.len() >= MAX_WAITING
+            || (is_for_key_id(awaited) && for_key_ids() >= MAX_WAITING_FOR_KEY_IDS)
     }
 
     /// Has a request wait, for a fetch of its own or for the root's.
@@ -224,15 +310,15 @@ impl Gateway {
         &mut self,
         context_id: u32,
         waiting: Waiting,
-        own_fetch: Option<ProviderId>,
+        own_fetch: Option<Fetch>,
     ) -> Result<(), CannotWait> {
-        if self.waiting.len() >= MAX_WAITING {
+        if self.is_full(waiting.awaited) {
             return Err(CannotWait::Overloaded(waiting));
         }
         self.waiting.insert(context_id, waiting);
         let is_on_its_way = match own_fetch {
-            Some(provider) => self.send_fetch(provider, context_id),
-            None => self.hasten_timer().is_ok(),
+            Some(fetch) => self.send_fetch(fetch, context_id),
+            None => self.timer.is_some() && self.hasten_timer().is_ok(),
         };
         if is_on_its_way { Ok(()) } else { Err(CannotWait::NothingToWaitFor) }
     }
@@ -272,7 +358,8 @@ impl Gateway {
 
     /// How long from now until the engine wants to be asked again, and when that is.
     fn planned(&self, now: UnixTime) -> Option<(Duration, UnixTime)> {
-        let wake_at = self.engine.as_ref()?.wake_at()?;
+        let give_up_at = self.waiting.values().map(|waiting| waiting.until).min();
+        let wake_at = self.engine.as_ref()?.wake_at().into_iter().chain(give_up_at).min()?;
         let period = now.until(wake_at).max(SHORTEST_PERIOD);
         Some((period, now.after(period)))
     }
@@ -297,66 +384,74 @@ impl Gateway {
         if self.timer.is_none() {
             return;
         }
-        let due = self.engine.as_mut().map(|engine| engine.fetches(clock::now())).unwrap_or_default();
-        for provider in due {
-            self.send_fetch(provider, self.root_id);
+        let Self { engine, shared_data, .. } = self;
+        let due = engine.as_mut().map(|engine| engine.fetches(clock::now(), shared_data));
+        for fetch in due.unwrap_or_default() {
+            self.send_fetch(fetch, self.root_id);
         }
     }
 
     /// Sends a fetch from the context that is running. Whether it was sent.
-    fn send_fetch(&mut self, provider: ProviderId, context_id: u32) -> bool {
-        let Some(remote) = self.engine.as_ref().and_then(|engine| engine.remote(provider)) else {
-            return false;
-        };
-        let headers = vec![
+    fn send_fetch(&mut self, fetch: Fetch, context_id: u32) -> bool {
+        let Endpoint { scheme, authority, path, cluster } = &fetch.endpoint;
+        let mut headers = vec![
             (":method", "GET"),
-            (":scheme", remote.scheme),
-            (":authority", &remote.authority),
-            (":path", &remote.path),
+            (":scheme", scheme),
+            (":authority", authority),
+            (":path", path),
             ("accept", "application/jwk-set+json, application/json"),
             ("user-agent", concat!("edge-authn/", env!("CARGO_PKG_VERSION"))),
         ];
-        match calls::dispatch_http_call(&remote.cluster, headers, remote.timeout) {
+        headers.extend(fetch.if_none_match.as_deref().map(|etag| ("if-none-match", etag)));
+        match calls::dispatch_http_call(cluster, headers, fetch.timeout) {
             Ok(token) => {
-                self.calls.insert(token, Call { provider, context_id });
+                self.calls.insert(token, Call { fetch, context_id });
                 true
             }
             Err(error) => {
-                let cluster = &remote.cluster;
                 calls::log(
                     LogLevel::Warn,
                     &format!("edge-authn: keys not asked for at cluster {cluster:?}: {error}"),
                 );
-                self.settle(provider, FetchReply::Failure);
+                self.settle(fetch, FetchReply::Failure);
                 false
             }
         }
     }
 
-    /// Takes in the answer to a call of ours.
-    pub(super) fn take_answer(&mut self, token: u32, num_headers: usize, body_size: usize) {
-        let Some(Call { provider, .. }) = self.calls.remove(&token) else { return };
-        match read_answer(num_headers, body_size) {
-            Answer::Response { status, body } => {
-                self.settle(provider, FetchReply::Response { status, body: &body });
+    /// Takes in the answer to a call of the context that is running. Whether its fetch goes on with another call.
+    pub(super) fn take_answer(&mut self, token: u32, num_headers: usize, body_size: usize) -> bool {
+        let Some(Call { fetch, context_id }) = self.calls.remove(&token) else { return false };
+        let next = match read_answer(num_headers, body_size) {
+            CallAnswer::Response { status, headers, body } => {
+                self.settle(fetch, FetchReply::Response { status, headers: &headers, body: &body })
             }
-            Answer::TooLarge { bytes } => self.settle(provider, FetchReply::TooLarge { bytes }),
-            Answer::Failure => self.settle(provider, FetchReply::Failure),
-        }
+            CallAnswer::TooLarge { bytes } => self.settle(fetch, FetchReply::TooLarge { bytes }),
+            CallAnswer::Failure => self.settle(fetch, FetchReply::Failure),
+        };
+        next.is_some_and(|next| self.send_fetch(next, context_id))
     }
 
-    fn settle(&mut self, provider: ProviderId, reply: FetchReply<'_>) {
-        let Some(engine) = &mut self.engine else { return };
-        let settled = engine.settle(provider, reply, clock::now());
+    /// Takes in what came of a call, and gives the next call of the same fetch.
+    fn settle(&mut self, fetch: Fetch, reply: FetchReply<'_>) -> Option<Fetch> {
+        let Self { engine, shared_data, .. } = self;
+        let engine = engine.as_mut()?;
+        let provider = fetch.provider;
+        let settled = engine.settle(fetch, reply, clock::now(), shared_data);
         let name =
             engine.config().provider(provider).map(|provider| provider.name.as_str()).unwrap_or_default();
         match settled {
-            Ok(()) => calls::log(LogLevel::Debug, &format!("edge-authn: keys of provider {name:?} fetched")),
+            Ok(Some(next)) => Some(next),
+            Ok(None) => {
+                calls::log(LogLevel::Debug, &format!("edge-authn: keys of provider {name:?} fetched"));
+                None
+            }
             Err(error) => {
                 calls::log(
                     LogLevel::Warn,
                     &format!("edge-authn: keys of provider {name:?} not fetched: {error}"),
                 );
+                None
             }
         }
     }
@@ -406,27 +501,28 @@ fn log_at(level: LogLevel, result: Result<(), HostError>) {
     }
 }
 
-enum Answer {
-    Response { status: u16, body: Vec<u8> },
+enum CallAnswer {
+    Response { status: u16, headers: Vec<HeaderField>, body: Vec<u8> },
     TooLarge { bytes: usize },
     Failure,
 }
 
 /// The answer to a call. Without header there was none (reset); a timeout and a refused connection come as the host's
 /// own 504 and 503.
-fn read_answer(num_headers: usize, body_size: usize) -> Answer {
+fn read_answer(num_headers: usize, body_size: usize) -> CallAnswer {
     if num_headers == 0 {
-        return Answer::Failure;
+        return CallAnswer::Failure;
     }
     let headers = calls::header_pairs(MapType::HttpCallResponseHeaders).unwrap_or_default();
-    let status = RequestHead::new(headers).values(":status").next().and_then(parse_status);
+    let status =
+        headers.iter().find(|(name, _)| name == b":status").and_then(|(_, value)| parse_status(value));
     match status {
-        None => Answer::Failure,
-        Some(_) if body_size > MAX_JWKS_BYTES => Answer::TooLarge { bytes: body_size },
-        Some(status) if body_size == 0 => Answer::Response { status, body: Vec::new() },
+        None => CallAnswer::Failure,
+        Some(_) if body_size > MAX_JWKS_BYTES => CallAnswer::TooLarge { bytes: body_size },
+        Some(status) if body_size == 0 => CallAnswer::Response { status, headers, body: Vec::new() },
         Some(status) => match calls::buffer(BufferType::HttpCallResponseBody, body_size) {
-            Ok(body) => Answer::Response { status, body },
-            Err(_) => Answer::Failure,
+            Ok(body) => CallAnswer::Response { status, headers, body },
+            Err(_) => CallAnswer::Failure,
         },
     }
 }

@@ -12,6 +12,7 @@ mod calls;
 mod clock;
 mod gateway;
 mod root;
+mod shared_data;
 mod stream;
 
 use crate::host::calls::LogLevel;

@@ -4,7 +4,6 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::host::calls::{self, BufferType, LogLevel};
 use crate::host::gateway::{Gateway, SharedGateway, log_failure};
 use crate::host::stream::Stream;
@@ -22,7 +21,7 @@ impl Root {
     /// Does what is due, then decides the waiting requests again and sets the timer for what comes next.
     fn catch_up(&self) {
         self.gateway.with(Gateway::send_due_fetches);
-        self.gateway.answer_waiting();
+        self.gateway.answer_settled();
         log_failure(self.gateway.with(Gateway::set_timer));
     }
 }
@@ -53,9 +52,11 @@ impl RootContext for Root {
         for warning in &config.warnings {
             calls::log(LogLevel::Warn, &format!("edge-authn: {warning}"));
         }
-        self.gateway.with(|gateway| gateway.configure(Engine::new(config)));
+        self.gateway.with(|gateway| gateway.configure(config));
         // Requests may wait for keys of a configuration that this one replaces.
-        self.catch_up();
+        self.gateway.answer_all();
+        // Nothing is fetched before the timer fires: Envoy also configures VMs that it throws away at once.
+        log_failure(self.gateway.with(Gateway::set_timer));
         true
     }
 
@@ -74,8 +75,9 @@ impl RootContext for Root {
 }
 
 impl Context for Root {
-    /// This configuration is over. Some hosts let a timer outlive its context.
+    /// This configuration is over. Some hosts let a timer outlive its context; all cancel its calls.
     fn on_done(&mut self) -> bool {
+        self.gateway.with(Gateway::release);
         log_failure(self.gateway.with(Gateway::stop_timer));
         true
     }

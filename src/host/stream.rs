@@ -73,7 +73,9 @@ impl Context for Stream {
         body_size: usize,
         _num_trailers: usize,
     ) {
-        self.gateway.with(|gateway| gateway.take_answer(token, num_headers, body_size));
+        if self.gateway.with(|gateway| gateway.take_answer(token, num_headers, body_size)) {
+            return;
+        }
         if self.gateway.answer_again(self.context_id) == Outcome::Continue {
             resume();
         }

@@ -113,8 +113,10 @@ pub enum JwksError {
 pub enum SignatureError {
     /// Keys were tried and none of them made this signature.
     Mismatch,
-    /// No key has the token's `kid` and could have its `alg`.
+    /// No key could have the token's `alg`, among those with its `kid`.
     NoKey,
+    /// No key has the token's `kid`, and each has one.
+    UnknownKeyId,
 }
 
 impl JwkSet {
@@ -208,6 +210,11 @@ impl JwkSet {
         self.keys.len()
     }
 
+    /// The `kid` of each key that has one.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|jwk| jwk.key_id.as_deref())
+    }
+
     /// The algorithms that some key verifies, in order.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         Algorithm::ALL.into_iter().filter(|algorithm| self.keys.iter().any(|jwk| jwk.verifies(*algorithm)))
@@ -238,7 +245,12 @@ impl JwkSet {
             .take(MAX_CANDIDATES)
             .peekable();
         if candidates.peek().is_none() {
-            return Err(SignatureError::NoKey);
+            return Err(match &header.key_id {
+                Some(wanted) if self.keys.iter().all(|jwk| !jwk.may_have_key_id(wanted)) => {
+                    SignatureError::UnknownKeyId
+                }
+                _ => SignatureError::NoKey,
+            });
         }
         let made_by = |jwk: &Jwk| jwk.key.verify(algorithm, token.signing_input(), token.signature());
         if candidates.any(made_by) { Ok(()) } else { Err(SignatureError::Mismatch) }
@@ -269,11 +281,11 @@ impl Jwk {
     }
 
     fn may_have_signed(&self, key_id: Option<&str>, algorithm: Algorithm) -> bool {
-        let kids_agree = match (&self.key_id, key_id) {
-            (Some(own), Some(wanted)) => own == wanted,
-            _ => true,
-        };
-        kids_agree && self.verifies(algorithm)
+        key_id.is_none_or(|wanted| self.may_have_key_id(wanted)) && self.verifies(algorithm)
+    }
+
+    fn may_have_key_id(&self, wanted: &str) -> bool {
+        self.key_id.as_ref().is_none_or(|own| own == wanted)
     }
 
     fn verifies(&self, algorithm: Algorithm) -> bool {

@@ -71,7 +71,7 @@ const fn of_token(error: &VerifyError) -> JwtStatus {
         VerifyError::Expired => EXPIRED,
         VerifyError::Form(error) => of_form(error),
         VerifyError::NotYetValid => NOT_YET_VALID,
-        VerifyError::Signature(SignatureError::NoKey) => KID_ALG_MISMATCH,
+        VerifyError::Signature(SignatureError::NoKey | SignatureError::UnknownKeyId) => KID_ALG_MISMATCH,
         VerifyError::Lifetime
         | VerifyError::MissingExpiration
         | VerifyError::Subject

@@ -14,7 +14,7 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
     ("uri_template", &["path", "regex", "request"]),
     ("jose", &["json", "time"]),
     ("config", &["jose", "json", "path", "regex", "uri_template"]),
-    ("keys", &["config", "jose", "time"]),
+    ("keys", &["config", "jose", "json", "request", "time"]),
     ("matcher", &["config", "request"]),
     ("verify", &["config", "jose", "json", "matcher", "time"]),
     ("rejection", &["config", "jose", "request", "verify"]),

@@ -1,6 +1,6 @@
 //! Configurations: what is read, and the one message that a wrong one gets.
 
-use edge_authn::config::{Config, Location, NoRule, PathSpecifier, Requirement};
+use edge_authn::config::{Config, KeyPlace, Location, NoRule, PathSpecifier, Requirement};
 use serde_json::{Value, json};
 
 use crate::support::configuration;
@@ -58,8 +58,9 @@ fn what_is_not_written_has_the_value_of_jwt_authn() {
     assert_eq!(provider.locations.len(), 2);
     assert!(matches!(&provider.locations[1], Location::Query(name) if name == "access_token"));
     let edge_authn::config::KeySource::Remote(remote) = &provider.keys else { panic!() };
-    assert_eq!((remote.cache_duration.as_secs(), remote.timeout.as_secs()), (600, 5));
-    assert_eq!((remote.authority.as_str(), remote.path.as_str()), ("h:1", "/k?x"));
+    assert_eq!((remote.schedule.cache_duration.as_secs(), remote.timeout.as_secs()), (600, 5));
+    let KeyPlace::Jwks(endpoint) = &remote.place else { panic!() };
+    assert_eq!((endpoint.authority.as_str(), endpoint.path.as_str()), ("h:1", "/k?x"));
     assert!(matches!(&config.rules[0].matcher.path, PathSpecifier::Path(path) if path.decoded == "/x"));
     assert_eq!(config.rules[0].requirement, Requirement::None);
     assert_eq!(config.when_no_rule_matches, NoRule::Allow);
@@ -128,7 +129,7 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
         ),
         (
             error_with(json!({ "local_jwks": null })),
-            "providers.acme: found no source of keys, expected \"remote_jwks\", \"local_jwks\" or \"jwt_key\"",
+            "providers.acme: found no source of keys, expected \"remote_jwks\", \"discovery\", \"local_jwks\" or \"jwt_key\"",
         ),
         (
             error_with(json!({ "local_jwks": { "filename": "/k" } })),

@@ -26,6 +26,7 @@ fn the_tables_of_fields_name_every_field_that_is_read() {
     assert_eq!(first_column("fields: top level"), config::fields().0);
     assert_eq!(first_column("fields: provider"), config::provider_fields().0);
     assert_eq!(first_column("fields: rule"), config::rule_fields().0);
+    assert_eq!(first_column("fields: keys"), config::KEY_SCHEDULE_FIELDS);
 }
 
 #[test]
@@ -34,6 +35,12 @@ fn the_fields_that_are_read_are_those_that_are_listed() {
     let known = error(json!({ "nothing-of-the-kind": 1 }));
     let listed = config::provider_fields().0.join(", ");
     assert!(known.ends_with(&format!("expected one of {listed}")), "{known}");
+    for source in ["remote_jwks", "discovery"] {
+        let place = json!({ "uri": "https://a/", "cluster": "c" });
+        let known =
+            error(json!({ source: { "http_uri": place, "nothing-of-the-kind": 1 }, "local_jwks": null }));
+        assert!(known.ends_with(&config::KEY_SCHEDULE_FIELDS.join(", ")), "{known}");
+    }
     for refused in config::provider_fields().1 {
         assert!(error(json!({ *refused: 1 })).contains("does not support"), "{refused}");
     }

@@ -1,69 +1,20 @@
-//! When keys are fetched and what requests are told meanwhile, as timelines.
-//!
-//! A script has one event a line: `t=SECONDS EVENT -> OUTCOME`. Events: `request` (with a good token), `tick` (the
-//! timer fires), `keys` (the key server answers with the keys), `STATUS` (it answers with that and no keys), `reset`
-//! (no answer). Outcomes: `pass`, `wait`, `503 IN` (come back in so many seconds), `fetch` (one is sent), `-` (nothing).
+//! When keys are fetched and how long they count, as timelines of one worker.
 
 use std::time::Duration;
 
-use edge_authn::config::ProviderId;
-use edge_authn::engine::{Decision, FetchReply};
+use edge_authn::keys::FetchReply;
 use edge_authn::rejection::Rejection;
-use edge_authn::time::UnixTime;
+use serde_json::{Value, json};
 
 use crate::support::*;
-
-fn play(cache_duration: &str, script: &str) {
-    let mut gateway = Gateway::new(&remote_configuration(cache_duration));
-    let token = KEY.sign(&claims(serde_json::json!({ "exp": START + 1_000_000_000 })));
-    let request = get_with("/", &token);
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (at, rest) = line.strip_prefix("t=").and_then(|line| line.split_once(' ')).expect(line);
-        let (event, expected) = rest.split_once("->").expect(line);
-        let at = Duration::from_secs(START) + Duration::from_secs_f64(at.parse().expect(line));
-        gateway.now = UnixTime::new(at);
-        let outcome = match event.trim() {
-            "request" => match gateway.decide(&request) {
-                Decision::Forward(_) => "pass".to_owned(),
-                Decision::Await(_) => "wait".to_owned(),
-                Decision::Refuse(Rejection::KeysUnavailable { retry_after }) => {
-                    format!("503 {}", retry_after.as_secs_f64())
-                }
-                Decision::Refuse(other) => panic!("{line}: {other}"),
-            },
-            "tick" => match gateway.engine.fetches(gateway.now).len() {
-                0 => "-".to_owned(),
-                1 => "fetch".to_owned(),
-                many => panic!("{line}: {many} fetches"),
-            },
-            "keys" => {
-                assert!(gateway.answer(200, &jwks()), "{line}");
-                "-".to_owned()
-            }
-            "reset" => {
-                assert!(
-                    gateway.engine.settle(ProviderId(0), FetchReply::Failure, gateway.now).is_err(),
-                    "{line}"
-                );
-                "-".to_owned()
-            }
-            status => {
-                assert!(!gateway.answer(status.parse().expect(line), "no keys"), "{line}");
-                "-".to_owned()
-            }
-        };
-        assert_eq!(outcome, expected.trim(), "{line}");
-    }
-}
+use crate::timeline::{Workers, play};
 
 #[test]
-fn keys_are_fetched_when_first_needed_and_once_for_everybody() {
+fn keys_are_fetched_before_the_first_request_and_once_for_everybody() {
     play(
-        "300s",
-        "t=0 tick -> -
+        &remote_configuration("300s"),
+        "t=0 tick -> fetch
          t=0 request -> wait
-         t=0 request -> wait
-         t=0 tick -> fetch
          t=0.1 request -> wait
          t=0.1 tick -> -
          t=0.2 keys -> -
@@ -75,7 +26,7 @@ fn keys_are_fetched_when_first_needed_and_once_for_everybody() {
 #[test]
 fn keys_are_refreshed_before_they_expire_and_serve_meanwhile() {
     play(
-        "300s",
+        &remote_configuration("300s"),
         "t=0 request -> wait
          t=0 tick -> fetch
          t=0 keys -> -
@@ -92,7 +43,7 @@ fn keys_are_refreshed_before_they_expire_and_serve_meanwhile() {
 #[test]
 fn without_keys_requests_get_a_503_during_the_back_off_and_recover_after_it() {
     play(
-        "300s",
+        &remote_configuration("300s"),
         "t=0 request -> wait
          t=0 tick -> fetch
          t=1 503 -> -
@@ -115,7 +66,7 @@ fn without_keys_requests_get_a_503_during_the_back_off_and_recover_after_it() {
 #[test]
 fn h4_a_refresh_that_fails_does_not_take_good_keys_away() {
     play(
-        "10s",
+        &remote_configuration("10s"),
         "t=0 request -> wait
          t=0 tick -> fetch
          t=0 keys -> -
@@ -137,7 +88,7 @@ fn h4_a_refresh_that_fails_does_not_take_good_keys_away() {
 #[test]
 fn stale_keys_serve_for_a_day_and_no_longer() {
     play(
-        "10s",
+        &remote_configuration("10s"),
         "t=0 request -> wait
          t=0 tick -> fetch
          t=0 keys -> -
@@ -151,7 +102,7 @@ fn stale_keys_serve_for_a_day_and_no_longer() {
 #[test]
 fn expired_keys_are_not_used_before_a_refresh_was_tried() {
     play(
-        "10s",
+        &remote_configuration("10s"),
         "t=0 request -> wait
          t=0 tick -> fetch
          t=0 keys -> -
@@ -165,10 +116,11 @@ fn expired_keys_are_not_used_before_a_refresh_was_tried() {
 #[test]
 fn a_fetch_that_the_host_lost_counts_as_failed_after_its_timeout() {
     play(
-        "300s",
+        &remote_configuration("300s"),
         "t=0 request -> wait
          t=0 tick -> fetch
          t=2.9 tick -> -
+         t=3 tick -> -
          t=3 request -> 503 1
          t=4 tick -> fetch",
     );
@@ -177,7 +129,7 @@ fn a_fetch_that_the_host_lost_counts_as_failed_after_its_timeout() {
 #[test]
 fn held_keys_serve_while_a_refresh_that_began_in_time_is_slow() {
     play(
-        "4s",
+        &remote_configuration("4s"),
         "t=0 request -> wait
          t=0 tick -> fetch
          t=0 keys -> -
@@ -190,21 +142,23 @@ fn held_keys_serve_while_a_refresh_that_began_in_time_is_slow() {
 
 #[test]
 fn calls_that_fail_together_are_one_failure() {
-    play(
-        "300s",
-        "t=0 request -> wait
-         t=0 tick -> fetch
-         t=1 503 -> -
-         t=1 reset -> -
-         t=1 503 -> -
-         t=1 request -> 503 1",
-    );
+    let mut gateway = Gateway::new(&remote_configuration("300s"));
+    gateway.engine.without_timers();
+    let request = get_with("/", &good_token());
+    for _ in 0..3 {
+        assert!(gateway.fetch_itself(&request), "each request that waits makes a call");
+    }
+    assert!(!gateway.answer(503, ""));
+    assert!(!gateway.settle(FetchReply::Failure));
+    assert!(!gateway.answer(503, ""));
+    let rejection = gateway.refuse(&request);
+    assert_eq!(rejection, Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) });
 }
 
 #[test]
 fn a_clock_that_is_set_back_does_not_put_the_next_fetch_out_of_reach() {
     play(
-        "300s",
+        &remote_configuration("300s"),
         "t=300000000 request -> wait
          t=300000000 tick -> fetch
          t=300000000 keys -> -
@@ -214,7 +168,7 @@ fn a_clock_that_is_set_back_does_not_put_the_next_fetch_out_of_reach() {
          t=301 request -> pass",
     );
     play(
-        "300s",
+        &remote_configuration("300s"),
         "t=300000000 request -> wait
          t=300000000 tick -> fetch
          t=300000000 503 -> -
@@ -222,27 +176,140 @@ fn a_clock_that_is_set_back_does_not_put_the_next_fetch_out_of_reach() {
          t=64 tick -> fetch",
     );
     play(
-        "300s",
+        &remote_configuration("300s"),
         "t=300000000 request -> wait
          t=300000000 tick -> fetch
          t=0 request -> wait
-         t=4 request -> 503 1
-         t=5 tick -> fetch",
+         t=3 tick -> -
+         t=3.5 request -> 503 0.5
+         t=4 tick -> fetch",
+    );
+}
+
+/// The usual configuration with these fields of `remote_jwks` on top.
+fn with(cache_duration: &str, fields: Value) -> Value {
+    let mut configuration = remote_configuration(cache_duration);
+    let remote = &mut configuration["providers"]["acme"]["remote_jwks"];
+    for (name, value) in fields.as_object().unwrap() {
+        remote[name] = value.clone();
+    }
+    configuration
+}
+
+#[test]
+fn keys_are_not_used_for_longer_than_their_server_says() {
+    play(
+        &with("300s", json!({ "min_cache_duration": "20s" })),
+        "t=0 tick -> fetch
+         t=0 keys max-age=100 -> -
+         t=89 tick -> -
+         t=90 tick -> fetch
+         t=90 keys max-age=1 -> -
+         t=99 tick -> -
+         t=106 tick -> fetch
+         t=106 keys max-age=100000 -> -
+         t=375 tick -> -
+         t=376 tick -> fetch",
+    );
+    play(
+        &with("10s", json!({})),
+        "t=0 tick -> fetch
+         t=0 keys max-age=0 -> -
+         t=5 tick -> -
+         t=6 tick -> fetch",
     );
 }
 
 #[test]
-fn the_back_off_doubles_up_to_a_bound() {
-    let mut gateway = Gateway::new(&remote_configuration("300s"));
-    let request = get_with("/", &good_token());
-    let mut pauses = Vec::new();
-    for _ in 0..9 {
-        gateway.decide(&request);
-        assert_eq!(gateway.engine.fetches(gateway.now).len(), 1);
-        gateway.answer(503, "");
-        let pause = gateway.now.until(gateway.engine.wake_at().unwrap());
-        pauses.push(pause.as_secs());
-        gateway.advance(pause);
+fn a_document_that_has_not_changed_is_not_sent_again() {
+    play(
+        &with("10s", json!({})),
+        "t=0 tick -> fetch
+         t=0 keys etag=one -> -
+         t=6 tick -> fetch \"one\"
+         t=6 304 -> -
+         t=11 request -> pass
+         t=12 tick -> fetch \"one\"
+         t=12 keys etag=two -> -
+         t=18 tick -> fetch \"two\"
+         t=18 503 -> -
+         t=19 tick -> fetch \"two\"
+         t=19 304 max-age=0 -> -
+         t=24 tick -> -
+         t=25 tick -> fetch \"two\"
+         t=25 keys -> -
+         t=31 tick -> fetch",
+    );
+}
+
+#[test]
+fn not_modified_without_having_been_asked_is_a_failure() {
+    play(
+        &with("10s", json!({})),
+        "t=0 tick -> fetch
+         t=0 304 -> -
+         t=0 request -> 503 1
+         t=1 tick -> fetch
+         t=1 keys -> -
+         t=7 tick -> fetch
+         t=7 304 -> -
+         t=7.5 tick -> -
+         t=8 tick -> fetch",
+    );
+}
+
+#[test]
+fn expired_keys_serve_for_max_stale_and_no_longer() {
+    play(
+        &with("10s", json!({ "max_stale": "5s" })),
+        "t=0 tick -> fetch
+         t=0 keys -> -
+         t=6 tick -> fetch
+         t=6 503 -> -
+         t=14.9 request -> pass
+         t=15 tick -> fetch
+         t=15 503 -> -
+         t=15 request -> 503 2
+         t=17 tick -> fetch
+         t=17 keys -> -
+         t=17 request -> pass",
+    );
+}
+
+#[test]
+fn without_max_stale_expired_keys_serve_nobody() {
+    play(
+        &with("10s", json!({ "max_stale": "0s" })),
+        "t=0 tick -> fetch
+         t=0 keys -> -
+         t=6 tick -> fetch
+         t=6 503 -> -
+         t=9.9 request -> pass
+         t=10 tick -> fetch
+         t=10 request -> wait
+         t=10 reset -> -
+         t=10 request -> 503 2",
+    );
+}
+
+#[test]
+fn refreshes_of_many_gateways_are_spread_and_never_late() {
+    let mut refreshed_at = Vec::new();
+    for seed in 0..20 {
+        let mut workers = Workers::spread(&remote_configuration("300s"), seed);
+        workers.play("t=0 tick -> fetch\nt=0 keys -> -");
+        refreshed_at.push((0..300).find(|second| workers.is_due(*second)).unwrap());
     }
-    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+    let (first, last) = (refreshed_at.iter().min().unwrap(), refreshed_at.iter().max().unwrap());
+    assert!(*first >= 255 && *last <= 270, "{refreshed_at:?}");
+    assert!(last - first > 5, "{refreshed_at:?}");
+}
+
+#[test]
+fn back_offs_of_many_gateways_are_spread_and_bounded() {
+    for seed in 0..20 {
+        let mut workers = Workers::spread(&remote_configuration("300s"), seed);
+        workers.play("t=0 tick -> fetch\nt=0 503 -> -\nt=0.49 tick -> -\nt=1 tick -> fetch\nt=1 503 -> -");
+        workers.play("t=1.99 tick -> -\nt=3 tick -> fetch");
+    }
 }

@@ -12,8 +12,11 @@
 
 mod architecture;
 mod configuration;
+mod discovery;
 mod documentation;
+mod key_ids;
 mod key_schedule;
+mod key_sharing;
 mod peers_holes;
 mod property;
 mod refusals;
@@ -23,6 +26,7 @@ mod rewriting;
 mod route_match;
 mod second_review;
 mod support;
+mod timeline;
 mod two_providers;
 
 #[path = "../../demo/tokens.rs"]

@@ -1,5 +1,7 @@
 //! The holes that other filters had, one test each: none of them may open here.
 
+use std::time::Duration;
+
 use edge_authn::engine::Decision;
 use serde_json::{Value, json};
 
@@ -79,22 +81,26 @@ fn h3_a_bad_signature_never_causes_a_fetch() {
     let mut gateway = Gateway::new(&remote_configuration("300s"));
     let forged = get_with("/", &STRANGER.sign(&claims(json!({}))));
     assert!(matches!(gateway.decide(&forged), Decision::Await(_)));
-    assert_eq!(gateway.engine.fetches(gateway.now).len(), 1);
+    assert_eq!(gateway.tick(), 1);
     assert!(gateway.answer(200, &jwks()));
     for _ in 0..100 {
         assert_eq!(gateway.refuse(&forged).status(), 401);
-        assert!(gateway.engine.fetches(gateway.now).is_empty());
+        assert_eq!(gateway.tick(), 0);
     }
 }
 
 #[test]
 fn h3_what_is_no_token_never_causes_a_fetch() {
     let mut gateway = Gateway::new(&remote_configuration("300s"));
+    gateway.tick();
+    assert!(gateway.answer(200, &jwks()));
+    gateway.advance(Duration::from_secs(10_000));
+    assert_eq!(gateway.tick(), 1, "the refresh");
     for token in ["opaque", "a.b", "a.b.c", "e30.e30.AAAA"] {
         assert_eq!(gateway.refuse(&get_with("/", token)).status(), 401);
     }
     gateway.refuse(&without_credential("/"));
-    assert!(gateway.engine.fetches(gateway.now).is_empty());
+    assert_eq!(gateway.tick(), 0);
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn h5_one_odd_key_does_not_spoil_the_set() {
     let mut gateway = Gateway::new(&remote_configuration("300s"));
     let request = get_with("/", &good_token());
     gateway.decide(&request);
-    gateway.engine.fetches(gateway.now);
+    gateway.tick();
     assert!(gateway.answer(200, &keys.to_string()));
     gateway.forward(&request);
 }
@@ -131,7 +137,7 @@ fn a_shared_secret_in_a_fetched_set_verifies_nothing() {
     let mut gateway = Gateway::new(&remote_configuration("300s"));
     let request = get_with("/", &secret.sign(&claims(json!({}))));
     gateway.decide(&request);
-    gateway.engine.fetches(gateway.now);
+    gateway.tick();
     assert!(gateway.answer(200, &crate::tokens::jwks([&*KEY, &secret]).to_string()));
     assert_eq!(gateway.refuse(&request).status(), 401);
 }

@@ -282,8 +282,9 @@ fn a_token_for_another_provider_causes_no_fetch() {
     provider["remote_jwks"] = json!({ "http_uri": { "uri": "https://b.example/", "cluster": "b" } });
     provider["from_headers"] = Value::Null;
     let mut gateway = Gateway::new(&configuration);
+    gateway.engine.without_timers();
     gateway.forward(&request(Good, Nothing));
-    assert_eq!(gateway.engine.fetches(gateway.now), []);
+    assert!(!gateway.fetch_itself(&request(Good, Nothing)));
     assert!(matches!(gateway.decide(&request(OfTheOther, Nothing)), Decision::Await(_)));
 }
 
@@ -300,9 +301,8 @@ fn a_token_that_may_be_good_is_not_refused_while_keys_are_missing() {
     );
     let mut gateway = Gateway::new(&configuration);
     assert!(matches!(gateway.decide(&request(Forged, Nothing)), Decision::Await(_)));
-    let fetches = gateway.engine.fetches(gateway.now);
-    let reply = edge_authn::engine::FetchReply::Failure;
-    assert!(gateway.engine.settle(fetches[0], reply, gateway.now).is_err());
+    gateway.tick();
+    assert!(!gateway.settle(edge_authn::keys::FetchReply::Failure));
     assert_eq!(gateway.refuse(&request(Forged, Nothing)).label(), "keys_unavailable");
     gateway.forward(&request(Good, Nothing));
 }

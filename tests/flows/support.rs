@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use edge_authn::config::{Answers, Config, ProviderId};
-use edge_authn::engine::{Decision, Engine, FetchReply};
+use edge_authn::config::{Answers, Config};
+use edge_authn::engine::{Decision, Engine};
+use edge_authn::keys::{Fetch, FetchReply, Jitter, LocalSpace};
 use edge_authn::rejection::{Rejection, Reply};
 use edge_authn::request::RequestHead;
 use edge_authn::rewrite::HeaderEdit;
@@ -27,6 +28,9 @@ pub static STRANGER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::es256("
 pub struct Gateway {
     pub engine: Engine,
     pub now: UnixTime,
+    pub space: LocalSpace,
+    /// The fetches that have not been answered, in their order.
+    pub in_flight: Vec<Fetch>,
 }
 
 /// A request that reached the upstream: its fields in order.
@@ -37,7 +41,12 @@ impl Gateway {
     pub fn new(configuration: &Value) -> Self {
         let config =
             Config::parse(configuration.to_string().as_bytes(), &|_| None).expect("a valid configuration");
-        Self { engine: Engine::new(config), now: UnixTime::from_secs(START) }
+        Self {
+            engine: Engine::new(config, Jitter::even(1)),
+            now: UnixTime::from_secs(START),
+            space: LocalSpace::default(),
+            in_flight: Vec::new(),
+        }
     }
 
     /// One provider `acme` with the local key, one rule that needs it everywhere, `/open` open, `/optional` optional;
@@ -76,10 +85,32 @@ impl Gateway {
         self.refuse(head).reply(&Answers { realm: "test".to_owned(), ..Answers::default() }, head)
     }
 
-    /// Answers the fetch that is under way for the first provider.
+    /// Lets the gateway fetch what is due. How many fetches that are.
+    pub fn tick(&mut self) -> usize {
+        let due = self.engine.fetches(self.now, &mut self.space);
+        let count = due.len();
+        self.in_flight.extend(due);
+        count
+    }
+
+    /// Decides a request on a host without timers. Whether it has to fetch by itself.
+    pub fn fetch_itself(&mut self, head: &RequestHead) -> bool {
+        let decision = self.decide(head);
+        let fetch = self.engine.own_fetch(&decision, self.now, &mut self.space);
+        let is_there = fetch.is_some();
+        self.in_flight.extend(fetch);
+        is_there
+    }
+
+    /// Answers the oldest fetch that is under way. Whether there are keys now.
     pub fn answer(&mut self, status: u16, body: &str) -> bool {
-        let reply = FetchReply::Response { status, body: body.as_bytes() };
-        self.engine.settle(ProviderId(0), reply, self.now).is_ok()
+        self.settle(FetchReply::Response { status, headers: &[], body: body.as_bytes() })
+    }
+
+    /// The same with any kind of reply.
+    pub fn settle(&mut self, reply: FetchReply<'_>) -> bool {
+        let fetch = self.in_flight.remove(0);
+        self.engine.settle(fetch, reply, self.now, &mut self.space).is_ok()
     }
 }
 

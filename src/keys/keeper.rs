@@ -1,0 +1,762 @@
+//! The keys of one provider: fetched by one worker, kept by all.
+//!
+//! Takes requests' questions, the time, answers to calls, and the [`Record`] that the workers of a process share; gives
+//! [`Keys`], [`LookUp`] and [`Fetch`]. A fetch is single-flight over all workers: whoever writes its lease into the record
+//! makes it, the others read what came of it. Keys that were good are kept while fetches fail; keys that were never
+//! there are "unavailable", which is not the client's fault. A key id that the keys do not have is worth a fetch, at
+//! most one per interval; a signature that is wrong never is.
+
+use std::fmt;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{Endpoint, KeyPlace, KeySchedule, ProviderId, RemoteKeys};
+use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin, MAX_JWKS_BYTES};
+use crate::keys::cache_headers::CacheHeaders;
+use crate::keys::discovery::{self, MetadataError};
+use crate::keys::key_ids::KeyIdDigest;
+use crate::keys::pace::{Jitter, LONGEST_BACK_OFF, back_off};
+use crate::keys::record::{self, Document, JwksUri, Lease, Record, Schedule};
+use crate::keys::space::{SharedSpace, Version};
+use crate::request::HeaderField;
+use crate::time::UnixTime;
+
+/// For how many timeouts of a call requests wait, however often it is repeated.
+pub const PATIENCE: u32 = 3;
+/// How much longer than its timeout a call is waited for, should the host lose it.
+pub const GRACE: Duration = Duration::from_secs(1);
+/// How often a worker looks for what others have published while a request of its own waits.
+const IMPATIENT_POLL: Duration = Duration::from_millis(10);
+/// How often it looks while nobody waits.
+const POLL: Duration = Duration::from_secs(1);
+/// How long metadata counts. A key server that has moved is also found when a fetch from the old one fails.
+const METADATA_LIFETIME: Duration = Duration::from_secs(3600);
+/// The most key ids that one fetch is made for.
+const MAX_WANTED_KEY_IDS: usize = 32;
+/// How often a change to the record is tried while others change it, too.
+const MAX_UPDATES: usize = 8;
+
+/// What a request can do about the keys it needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'k> {
+    /// Verify with these.
+    Ready(&'k JwkSet),
+    /// Wait: a fetch is on its way, or will be as soon as [`KeyKeeper::next_fetch`] is asked.
+    Pending,
+    /// Give up: the last fetch failed and the next one is not due yet.
+    Unavailable {
+        /// Until the next attempt.
+        retry_after: Duration,
+    },
+}
+
+/// What a request can do about a key id that is not known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LookUp {
+    /// There is no such key: it was looked for, or others were, so short a time ago that it is not looked for again.
+    Absent,
+    /// Wait: a fetch is on its way, or will be as soon as [`KeyKeeper::next_fetch`] is asked.
+    Pending,
+    /// Give up: whether there is such a key cannot be known now.
+    Unavailable {
+        /// Until the next attempt.
+        retry_after: Duration,
+    },
+}
+
+/// A call to be made. It goes back to [`KeyKeeper::settle`] with its answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fetch {
+    /// Whose keys it is for.
+    pub provider: ProviderId,
+    /// What is asked for.
+    pub endpoint: Endpoint,
+    /// How long the call may take.
+    pub timeout: Duration,
+    /// The state of the document that is known already.
+    pub if_none_match: Option<String>,
+    step: Step,
+    began: UnixTime,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Step {
+    /// The metadata, at the first of its places or at the other one.
+    Metadata { is_fallback: bool },
+    /// The keys, at this URI of the metadata if it has just been read.
+    Jwks { found_at: Option<String> },
+}
+
+/// What a server answered.
+#[derive(Clone, Copy, Debug)]
+pub enum FetchReply<'b> {
+    /// A response.
+    Response {
+        /// Its HTTP status.
+        status: u16,
+        /// Its header.
+        headers: &'b [HeaderField],
+        /// Its body.
+        body: &'b [u8],
+    },
+    /// One whose body is too large to be copied out of the host.
+    TooLarge {
+        /// The size of the body.
+        bytes: usize,
+    },
+    /// None: refused, reset, timed out or lost.
+    Failure,
+}
+
+/// Why a fetch brought no keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The document is not a usable key set.
+    Jwks(JwksError),
+    /// The metadata does not say where the keys are.
+    Metadata(MetadataError),
+    /// There was no response.
+    NoResponse,
+    /// A status other than 200. Redirects are not followed.
+    Status(u16),
+}
+
+/// The keys of one provider.
+#[derive(Debug)]
+pub struct KeyKeeper {
+    provider: ProviderId,
+    place: KeyPlace,
+    timeout: Duration,
+    settings: KeySchedule,
+    record_name: String,
+    jitter: Jitter,
+    /// Whether every request has to fetch for itself.
+    has_timers: bool,
+    /// Whether other workers may change the record.
+    is_shared: bool,
+    held: Option<Held>,
+    schedule: Schedule,
+    /// The record that was read last, and when.
+    version: Option<Version>,
+    read_at: Option<UnixTime>,
+    flight: Option<Flight>,
+    /// The lease of this worker.
+    lease: Option<Lease>,
+    /// Until when another worker fetches.
+    elsewhere: Option<UnixTime>,
+    /// Whether keys are to be fetched because there are none that serve.
+    is_wanted: bool,
+    wanted_key_ids: Vec<KeyIdDigest>,
+    /// Whether a request has been told to wait since anything changed.
+    is_awaited: bool,
+    has_settled: bool,
+}
+
+/// A fetch of this worker that is under way.
+#[derive(Debug)]
+struct Flight {
+    began: UnixTime,
+    /// When it counts as lost.
+    until: UnixTime,
+    /// The key ids that it is made for.
+    key_ids: Vec<KeyIdDigest>,
+}
+
+#[derive(Debug)]
+struct Held {
+    keys: JwkSet,
+    /// Of the document.
+    digest: [u8; 32],
+    fetched_at: UnixTime,
+    refresh_at: UnixTime,
+    fresh_until: UnixTime,
+}
+
+impl KeyKeeper {
+    /// A keeper without keys. They are wanted at once, so that no request needs to wait for them.
+    pub fn new(provider: ProviderId, remote: &RemoteKeys, jitter: Jitter) -> Self {
+        Self {
+            provider,
+            place: remote.place.clone(),
+            timeout: remote.timeout,
+            settings: remote.schedule.clone(),
+            record_name: record::name(remote),
+            jitter,
+            has_timers: true,
+            is_shared: false,
+            held: None,
+            schedule: Schedule::default(),
+            version: None,
+            read_at: None,
+            flight: None,
+            lease: None,
+            elsewhere: None,
+            is_wanted: true,
+            wanted_key_ids: Vec::new(),
+            is_awaited: false,
+            has_settled: false,
+        }
+    }
+
+    /// Says that nothing happens between requests: nothing but a request's own call can be waited for then.
+    pub const fn without_timers(&mut self) {
+        self.has_timers = false;
+    }
+
+    // What requests ask.
+
+    /// The keys for a request at `now`.
+    pub fn keys(&mut self, now: UnixTime) -> Keys<'_> {
+        self.mind_the_clock(now);
+        if let Some(held) = &self.held
+            && (now < held.fresh_until
+                || (self.may_serve_stale(held) && now < held.fresh_until.after(self.settings.max_stale)))
+        {
+            return Keys::Ready(&held.keys);
+        }
+        self.is_wanted = true;
+        match self.pause(now) {
+            Some(retry_after) => Keys::Unavailable { retry_after },
+            None => {
+                self.is_awaited = true;
+                Keys::Pending
+            }
+        }
+    }
+
+    /// What a request at `now` can do about a key id that the keys it was given do not have.
+    pub fn look_up(&mut self, key_id: &str, now: UnixTime) -> LookUp {
+        self.mind_the_clock(now);
+        let interval = self.settings.kid_refetch_interval;
+        let key_id = KeyIdDigest::of(key_id);
+        if self.schedule.absent.contains(&key_id, now, interval) {
+            return LookUp::Absent;
+        }
+        if self.is_under_way() {
+            // The answer wakes nobody but the request that made the call.
+            if !self.has_timers {
+                return LookUp::Unavailable { retry_after: GRACE };
+            }
+        } else if let Some(retry_after) = self.pause(now) {
+            return LookUp::Unavailable { retry_after };
+        } else if self.next_key_id_fetch().is_some_and(|next| now < next) {
+            return LookUp::Absent;
+        } else if !self.wanted_key_ids.contains(&key_id) && self.wanted_key_ids.len() < MAX_WANTED_KEY_IDS {
+            self.wanted_key_ids.push(key_id);
+        }
+        self.is_awaited = true;
+        LookUp::Pending
+    }
+
+    /// How long requests are to be turned away, because fetches have failed and none is under way or worth waiting for.
+    fn pause(&self, now: UnixTime) -> Option<Duration> {
+        let next_attempt = self.schedule.not_before.filter(|not_before| now < *not_before)?;
+        (!self.is_under_way() && !self.is_worth_waiting(next_attempt)).then(|| now.until(next_attempt))
+    }
+
+    /// Whether requests wait for another attempt although one has failed.
+    fn is_worth_waiting(&self, next_attempt: UnixTime) -> bool {
+        let patience = self.timeout.saturating_mul(PATIENCE);
+        self.has_timers
+            && self.schedule.failures <= self.settings.retries
+            && self.schedule.failing_since.is_none_or(|since| since.until(next_attempt) < patience)
+    }
+
+    /// Expired keys serve when a refresh has failed, and while one that began in time is under way. Without an attempt
+    /// they do not: one of them may have been withdrawn.
+    fn may_serve_stale(&self, held: &Held) -> bool {
+        self.schedule.failures > 0
+            || self.elsewhere.is_some()
+            || self.flight.as_ref().is_some_and(|flight| flight.began < held.fresh_until)
+    }
+
+    const fn is_under_way(&self) -> bool {
+        self.flight.is_some() || self.elsewhere.is_some()
+    }
+
+    // What is done about it.
+
+    /// The call that is due at `now`, if one is and no other worker makes it. It is under way afterwards, until
+    /// [`settle`](Self::settle) is called or it counts as lost.
+    pub fn next_fetch(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Option<Fetch> {
+        self.mind_the_clock(now);
+        if self.flight.as_ref().is_some_and(|flight| flight.until <= now) {
+            self.fail(now, space);
+        }
+        if self.flight.is_some() {
+            return None;
+        }
+        let read = self.read(now, space);
+        let is_due = self.elsewhere.is_none() && self.due_at().is_some_and(|due| due <= now);
+        if is_due { self.claim(read, now, space) } else { None }
+    }
+
+    /// A call for one request alone, whatever is under way.
+    pub fn fetch_for_one(&self, now: UnixTime) -> Fetch {
+        self.first_step(None, now)
+    }
+
+    /// Takes over what other workers have published.
+    pub fn sync(&mut self, now: UnixTime, space: &mut dyn SharedSpace) {
+        self.read(now, space);
+    }
+
+    /// When [`next_fetch`](Self::next_fetch) should be asked next, if ever; may lie in the past.
+    pub fn wake_at(&self) -> Option<UnixTime> {
+        if let Some(flight) = &self.flight {
+            return Some(flight.until);
+        }
+        let look = self.read_at.filter(|_| self.is_shared).map(|read_at| {
+            let is_impatient = self.elsewhere.is_some() && self.is_awaited;
+            read_at.after(if is_impatient { IMPATIENT_POLL } else { POLL })
+        });
+        let act = self.elsewhere.or_else(|| self.due_at());
+        look.into_iter().chain(act).min()
+    }
+
+    /// Whether something has changed since this was last asked, so that waiting requests may have an answer now.
+    pub fn take_settled(&mut self) -> Option<ProviderId> {
+        std::mem::take(&mut self.has_settled).then_some(self.provider)
+    }
+
+    /// Leaves a fetch that is under way to other workers.
+    pub fn release(&mut self, space: &mut dyn SharedSpace) {
+        if self.flight.take().is_some() {
+            self.update(space, |_, _| ());
+        }
+    }
+
+    /// When a fetch is due, if none is under way: at once when keys are wanted, else for key ids or the refresh of held
+    /// keys, but not during a back-off.
+    fn due_at(&self) -> Option<UnixTime> {
+        let at_once = UnixTime::from_secs(0);
+        let wanted = self.is_wanted.then_some(at_once);
+        let key_ids = (!self.wanted_key_ids.is_empty()).then(|| self.next_key_id_fetch().unwrap_or(at_once));
+        let refresh = self.held.as_ref().map(|held| held.refresh_at);
+        let due = [wanted, key_ids, refresh].into_iter().flatten().min()?;
+        Some(self.schedule.not_before.map_or(due, |not_before| due.max(not_before)))
+    }
+
+    /// No fetch for key ids before this time.
+    fn next_key_id_fetch(&self) -> Option<UnixTime> {
+        self.schedule.key_id_fetch_at.map(|last| last.after(self.settings.kid_refetch_interval))
+    }
+
+    /// Writes the lease into the record that was read, and so wins the right to fetch or learns who has.
+    fn claim(&mut self, read: Read, now: UnixTime, space: &mut dyn SharedSpace) -> Option<Fetch> {
+        let mut record = self.record_of(&read);
+        let version = read.map(|(_, version)| version);
+        let until = to_millis(now.after(self.longest_flight()));
+        record.lease = Some(Lease { over: version.map_or(0, |Version(version)| version), until });
+        if !self.wanted_key_ids.is_empty() {
+            record.schedule.key_id_fetch_at = Some(now);
+        }
+        if !self.write(&record, version, space) {
+            self.read(now, space);
+            return None;
+        }
+        self.lease = record.lease;
+        self.schedule = record.schedule;
+        self.flight = Some(Flight { began: now, until, key_ids: std::mem::take(&mut self.wanted_key_ids) });
+        // Only a document that is there for the others, too, may be answered by "not modified".
+        let document = record
+            .document
+            .filter(|document| self.held.as_ref().is_some_and(|held| held.fetched_at == document.fetched_at));
+        Some(self.first_step(document.and_then(|document| document.etag), now))
+    }
+
+    fn longest_flight(&self) -> Duration {
+        let calls = match &self.place {
+            KeyPlace::Jwks(_) => 1,
+            KeyPlace::Discovery(_) => PATIENCE,
+        };
+        self.timeout.saturating_mul(calls).saturating_add(GRACE)
+    }
+
+    fn first_step(&self, if_none_match: Option<String>, now: UnixTime) -> Fetch {
+        let discovery = match &self.place {
+            KeyPlace::Jwks(endpoint) => return self.fetch_keys(endpoint.clone(), None, if_none_match, now),
+            KeyPlace::Discovery(discovery) => discovery,
+        };
+        // Metadata is not read for every refresh, but again after a failure.
+        let known = self.schedule.jwks_uri.as_ref().filter(|known| {
+            let age = known.read_at.until(now);
+            self.schedule.failures == 0 && known.read_at <= now && age < METADATA_LIFETIME
+        });
+        match known.and_then(|known| discovery::endpoint(discovery, &known.uri).ok()) {
+            Some(endpoint) => self.fetch_keys(endpoint, None, if_none_match, now),
+            None => self.fetch_metadata(discovery.metadata.clone(), false, now),
+        }
+    }
+
+    fn fetch_keys(
+        &self,
+        endpoint: Endpoint,
+        found_at: Option<String>,
+        if_none_match: Option<String>,
+        began: UnixTime,
+    ) -> Fetch {
+        let Self { provider, timeout, .. } = *self;
+        Fetch { provider, endpoint, timeout, if_none_match, step: Step::Jwks { found_at }, began }
+    }
+
+    const fn fetch_metadata(&self, endpoint: Endpoint, is_fallback: bool, began: UnixTime) -> Fetch {
+        let Self { provider, timeout, .. } = *self;
+        let step = Step::Metadata { is_fallback };
+        Fetch { provider, endpoint, timeout, if_none_match: None, step, began }
+    }
+
+    /// Takes in the answer to a call. `Ok(Some)` is the next call of the same fetch, `Ok(None)` means that there are
+    /// keys.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no new keys. What was held before is still held.
+    pub fn settle(
+        &mut self,
+        fetch: Fetch,
+        reply: FetchReply<'_>,
+        now: UnixTime,
+        space: &mut dyn SharedSpace,
+    ) -> Result<Option<Fetch>, FetchError> {
+        let taken = match fetch.step {
+            Step::Metadata { is_fallback } => self.take_metadata(is_fallback, fetch.began, reply),
+            Step::Jwks { found_at } => {
+                let (etag, began) = (fetch.if_none_match, fetch.began);
+                self.take_keys(found_at, etag, began, reply, now, space).map(|()| None)
+            }
+        };
+        if taken.is_err() {
+            self.fail(now, space);
+        }
+        taken
+    }
+
+    fn take_metadata(
+        &self,
+        is_fallback: bool,
+        began: UnixTime,
+        reply: FetchReply<'_>,
+    ) -> Result<Option<Fetch>, FetchError> {
+        let KeyPlace::Discovery(discovery) = &self.place else { return Ok(None) };
+        match reply {
+            FetchReply::Response { status: 200, body, .. } => {
+                check_size(body)?;
+                let uri = discovery::jwks_uri(discovery, body).map_err(FetchError::Metadata)?;
+                let endpoint = discovery::endpoint(discovery, &uri).map_err(FetchError::Metadata)?;
+                Ok(Some(self.fetch_keys(endpoint, Some(uri), None, began)))
+            }
+            // Some have it at one place, some at the other.
+            FetchReply::Response { status, .. } => match &discovery.fallback {
+                Some(fallback) if !is_fallback => {
+                    Ok(Some(self.fetch_metadata(fallback.clone(), true, began)))
+                }
+                _ => Err(FetchError::Status(status)),
+            },
+            other => Err(no_document(other)),
+        }
+    }
+
+    fn take_keys(
+        &mut self,
+        found_at: Option<String>,
+        if_none_match: Option<String>,
+        began: UnixTime,
+        reply: FetchReply<'_>,
+        now: UnixTime,
+        space: &mut dyn SharedSpace,
+    ) -> Result<(), FetchError> {
+        match reply {
+            FetchReply::Response { status: 200, headers, body } => {
+                let keys = JwkSet::parse(body, KeyOrigin::Fetched).map_err(FetchError::Jwks)?;
+                let CacheHeaders { max_age, etag } = CacheHeaders::of(headers);
+                let document = Document { fetched_at: to_millis(now), max_age, etag, body: body.to_vec() };
+                self.publish(keys, document, found_at, began, space);
+                Ok(())
+            }
+            FetchReply::Response { status: 304, headers, .. }
+                if if_none_match.is_some() && self.held.is_some() =>
+            {
+                self.renew(&CacheHeaders::of(headers), if_none_match.as_deref(), now, space);
+                Ok(())
+            }
+            other => Err(no_document(other)),
+        }
+    }
+
+    /// A fetch brought keys.
+    fn publish(
+        &mut self,
+        keys: JwkSet,
+        document: Document,
+        found_at: Option<String>,
+        began: UnixTime,
+        space: &mut dyn SharedSpace,
+    ) {
+        let now = document.fetched_at;
+        self.read(now, space);
+        // Somebody else has fetched since this fetch began: what is held is newer than this.
+        if self.held.as_ref().is_some_and(|held| began < held.fetched_at) {
+            self.release(space);
+            return;
+        }
+        let flight = self.flight.take();
+        let interval = self.settings.kid_refetch_interval;
+        let absent: Vec<_> = flight
+            .into_iter()
+            .flat_map(|flight| flight.key_ids)
+            .filter(|wanted| !keys.key_ids().any(|key_id| KeyIdDigest::of(key_id) == *wanted))
+            .collect();
+        self.hold(keys, &document);
+        self.update(space, |record, _| {
+            let is_new = record.document.as_ref().is_none_or(|known| known.body != document.body);
+            record.generation = record.generation.saturating_add(is_new.into());
+            record.document = Some(document.clone());
+            record.schedule.succeed();
+            for key_id in &absent {
+                record.schedule.absent.note(key_id.clone(), now, interval);
+            }
+            if let Some(uri) = &found_at {
+                record.schedule.jwks_uri = Some(JwksUri { uri: uri.clone(), read_at: now });
+            }
+        });
+    }
+
+    /// The server says that the document has not changed.
+    fn renew(
+        &mut self,
+        headers: &CacheHeaders,
+        etag: Option<&str>,
+        now: UnixTime,
+        space: &mut dyn SharedSpace,
+    ) {
+        let now = to_millis(now);
+        let flight = self.flight.take();
+        let key_ids = flight.map(|flight| flight.key_ids).unwrap_or_default();
+        let interval = self.settings.kid_refetch_interval;
+        let max_age = headers.max_age;
+        self.current(now, max_age);
+        self.update(space, |record, _| {
+            if let Some(document) = record.document.as_mut().filter(|known| known.etag.as_deref() == etag) {
+                document.fetched_at = now;
+                document.max_age = max_age;
+            }
+            record.schedule.succeed();
+            for key_id in &key_ids {
+                record.schedule.absent.note(key_id.clone(), now, interval);
+            }
+        });
+    }
+
+    /// The fetch that is under way brought no usable keys. What is held stays. When none is, this is the answer to one
+    /// that has been given up or overtaken, and counts for nothing: calls that fail together are one failure.
+    fn fail(&mut self, now: UnixTime, space: &mut dyn SharedSpace) {
+        if self.flight.take().is_none() {
+            return;
+        }
+        let mut jitter = self.jitter.clone();
+        self.jitter.next();
+        let first = self.settings.first_back_off;
+        self.update(space, |record, is_ours| {
+            if is_ours {
+                let schedule = &mut record.schedule;
+                schedule.not_before = Some(now.after(back_off(first, schedule.failures, &mut jitter)));
+                schedule.failures = schedule.failures.saturating_add(1);
+                schedule.failing_since.get_or_insert(now);
+            }
+        });
+    }
+
+    // What workers know together.
+
+    /// Changes the record, whatever others do to it meanwhile, and gives back the lease. `change` is also told whether
+    /// the lease was this worker's. When others are always faster, the change is made here alone.
+    fn update(&mut self, space: &mut dyn SharedSpace, mut change: impl FnMut(&mut Record, bool)) {
+        let mut record = Record::default();
+        let lease = self.lease.take();
+        for _ in 0..MAX_UPDATES {
+            let read = space.get(&self.record_name);
+            record = self.record_of(&read);
+            let is_ours = lease.is_some() && record.lease == lease;
+            if is_ours {
+                record.lease = None;
+            }
+            change(&mut record, is_ours);
+            if self.write(&record, read.map(|(_, version)| version), space) {
+                break;
+            }
+        }
+        self.schedule = record.schedule;
+        self.has_settled = true;
+        self.is_awaited = false;
+    }
+
+    /// Writes the record over this version of it. What this worker has written is no news to it.
+    fn write(&mut self, record: &Record, over: Option<Version>, space: &mut dyn SharedSpace) -> bool {
+        let bytes = record.encode();
+        let is_written = space.put(&self.record_name, &bytes, over);
+        if is_written {
+            let read = space.get(&self.record_name).filter(|(read, _)| *read == bytes);
+            self.version = read.map(|(_, version)| version);
+        }
+        is_written
+    }
+
+    /// The record that was read. What is none is replaced by what is known here.
+    fn record_of(&self, read: &Read) -> Record {
+        let decoded = read.as_ref().and_then(|(bytes, _)| Record::decode(bytes));
+        decoded.unwrap_or_else(|| Record { schedule: self.schedule.clone(), ..Record::default() })
+    }
+
+    fn read(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Read {
+        let read = space.get(&self.record_name);
+        let version = read.as_ref().map(|(_, version)| *version);
+        self.is_shared = space.is_shared();
+        self.read_at = Some(now);
+        if self.elsewhere.is_some_and(|until| until <= now) {
+            self.elsewhere = None;
+            self.has_settled = true;
+        }
+        if version != self.version {
+            self.version = version;
+            let record = read.as_ref().and_then(|(bytes, _)| Record::decode(bytes));
+            self.adopt(record, now);
+        }
+        read
+    }
+
+    /// Takes over a record that has changed.
+    fn adopt(&mut self, record: Option<Record>, now: UnixTime) {
+        self.has_settled = true;
+        self.is_awaited = false;
+        self.elsewhere = None;
+        let Some(record) = record else { return };
+        let longest = now.after(self.longest_flight());
+        self.elsewhere = record
+            .lease
+            .filter(|lease| self.lease != Some(*lease) && now < lease.until)
+            .map(|lease| lease.until.min(longest));
+        self.schedule = record.schedule;
+        self.mind_the_clock(now);
+        if let Some(document) = record.document {
+            self.adopt_document(&document, now);
+        }
+        let known = self.held.as_ref().map(|held| &held.keys);
+        self.wanted_key_ids.retain(|wanted| {
+            !known.is_some_and(|keys| keys.key_ids().any(|key_id| KeyIdDigest::of(key_id) == *wanted))
+        });
+    }
+
+    fn adopt_document(&mut self, document: &Document, now: UnixTime) {
+        // A time that has not come yet was written by another clock, or by somebody who has no business here.
+        if document.fetched_at > now.after(GRACE) {
+            return;
+        }
+        match &self.held {
+            Some(held) if document.fetched_at <= held.fetched_at => {}
+            Some(held) if held.digest == digest(&document.body) => {
+                self.current(document.fetched_at, document.max_age);
+            }
+            // Read like a reply: others can write here.
+            _ => {
+                if let Ok(keys) = JwkSet::parse(&document.body, KeyOrigin::Fetched) {
+                    self.hold(keys, document);
+                }
+            }
+        }
+    }
+
+    fn hold(&mut self, keys: JwkSet, document: &Document) {
+        let fetched_at = document.fetched_at;
+        let digest = digest(&document.body);
+        let (refresh_at, fresh_until) = (fetched_at, fetched_at);
+        self.held = Some(Held { keys, digest, fetched_at, refresh_at, fresh_until });
+        self.current(fetched_at, document.max_age);
+    }
+
+    /// The keys held were current at `fetched_at`.
+    fn current(&mut self, fetched_at: UnixTime, max_age: Option<Duration>) {
+        let KeySchedule { cache_duration, min_cache_duration, .. } = self.settings;
+        let lifetime = max_age.map_or(cache_duration, |age| age.clamp(min_cache_duration, cache_duration));
+        // Ahead of expiry by a tenth, and by enough for a slow fetch and one more attempt where that fits.
+        let lead = (lifetime / 10).max(self.timeout.saturating_mul(2)).min(lifetime / 2);
+        let lead = lead.saturating_add(self.jitter.up_to(lead / 2));
+        if let Some(held) = &mut self.held {
+            held.fetched_at = fetched_at;
+            held.refresh_at = fetched_at.after(lifetime.saturating_sub(lead));
+            held.fresh_until = fetched_at.after(lifetime);
+        }
+        self.is_wanted = false;
+    }
+
+    /// Brings times back that a clock which was set back has moved out of reach: none of them may lie further ahead than
+    /// it could have been set now.
+    fn mind_the_clock(&mut self, now: UnixTime) {
+        let longest_flight = now.after(self.longest_flight());
+        let cache_duration = self.settings.cache_duration;
+        if let Some(flight) = &mut self.flight {
+            flight.until = flight.until.min(longest_flight);
+        }
+        if let Some(held) = &mut self.held {
+            held.fetched_at = held.fetched_at.min(now);
+            held.refresh_at = held.refresh_at.min(now.after(cache_duration));
+            held.fresh_until = held.fresh_until.min(now.after(cache_duration));
+        }
+        let longest = LONGEST_BACK_OFF.max(self.settings.first_back_off);
+        let Schedule { failing_since, not_before, key_id_fetch_at, .. } = &mut self.schedule;
+        *failing_since = failing_since.map(|since| since.min(now));
+        *not_before = not_before.map(|not_before| not_before.min(now.after(longest)));
+        *key_id_fetch_at = key_id_fetch_at.map(|at| at.min(now));
+        self.elsewhere = self.elsewhere.map(|until| until.min(longest_flight));
+    }
+}
+
+type Read = Option<(Vec<u8>, Version)>;
+
+impl Schedule {
+    /// A fetch has brought keys.
+    const fn succeed(&mut self) {
+        self.failures = 0;
+        self.failing_since = None;
+        self.not_before = None;
+    }
+}
+
+fn check_size(body: &[u8]) -> Result<(), FetchError> {
+    if body.len() > MAX_JWKS_BYTES {
+        return Err(FetchError::Jwks(JwksError::TooLarge { bytes: body.len() }));
+    }
+    Ok(())
+}
+
+const fn no_document(reply: FetchReply<'_>) -> FetchError {
+    match reply {
+        FetchReply::Response { status, .. } => FetchError::Status(status),
+        FetchReply::TooLarge { bytes } => FetchError::Jwks(JwksError::TooLarge { bytes }),
+        FetchReply::Failure => FetchError::NoResponse,
+    }
+}
+
+fn digest(body: &[u8]) -> [u8; 32] {
+    Sha256::digest(body).into()
+}
+
+/// As precise as a record.
+fn to_millis(time: UnixTime) -> UnixTime {
+    UnixTime::from_millis(time.as_millis())
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jwks(error) => write!(f, "{error}"),
+            Self::Metadata(error) => write!(f, "{error}"),
+            Self::NoResponse => f.write_str("no response"),
+            Self::Status(status) => write!(f, "status {status}, expected 200"),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}

@@ -1,0 +1,131 @@
+//! The key keepers: when keys are fetched, how long they count, and what a request is told meanwhile.
+//!
+//! Takes events (a request needs keys or a key id, time has passed, a call was answered) with the time as an argument,
+//! gives states and orders to fetch. One [`KeyKeeper`] per provider whose keys are fetched. Makes no call and reads no
+//! clock, so a schedule can be tested as a script. What the workers of a process must agree on is a [`Record`] in a
+//! [`SharedSpace`]; a host that has none gets a [`LocalSpace`] for each VM, and nothing else changes.
+//!
+//! [`Record`]: record::Record
+
+pub mod cache_headers;
+pub mod discovery;
+pub mod keeper;
+pub mod key_ids;
+pub mod pace;
+pub mod record;
+pub mod space;
+
+use crate::config::{Config, KeySource, Provider, ProviderId};
+use crate::keys::keeper::KeyKeeper;
+use crate::time::UnixTime;
+
+pub use keeper::{Fetch, FetchError, FetchReply, Keys, LookUp};
+pub use pace::Jitter;
+pub use space::{LocalSpace, SharedSpace, Version};
+
+/// The keys of all providers.
+#[derive(Debug)]
+pub struct KeyStore {
+    /// One for each provider, `None` for those with local keys.
+    keepers: Vec<Option<KeyKeeper>>,
+    /// Whose keys the request decided last asked for.
+    asked: Option<ProviderId>,
+}
+
+impl KeyStore {
+    /// Keepers without keys for the providers of `config`; `jitter` should differ between workers.
+    pub fn of(config: &Config, mut jitter: Jitter) -> Self {
+        let mut keeper = |(id, provider): (ProviderId, &Provider)| match &provider.keys {
+            KeySource::Local(_) => None,
+            KeySource::Remote(remote) => Some(KeyKeeper::new(id, remote, jitter.split())),
+        };
+        Self { keepers: config.providers().map(&mut keeper).collect(), asked: None }
+    }
+
+    /// Has every request fetch for itself, on a host where nothing else can.
+    pub fn without_timers(&mut self) {
+        self.all().for_each(|keeper| keeper.without_timers());
+    }
+
+    /// A new request is decided.
+    pub const fn begin_request(&mut self) {
+        self.asked = None;
+    }
+
+    /// The keys of `provider`, whose id this is, for a request at `now`.
+    pub fn keys<'k>(&'k mut self, id: ProviderId, provider: &'k Provider, now: UnixTime) -> Keys<'k> {
+        if let KeySource::Local(keys) = &provider.keys {
+            return Keys::Ready(keys);
+        }
+        self.asked = Some(id);
+        self.keeper(id).map_or(Keys::Pending, |keeper| keeper.keys(now))
+    }
+
+    /// What a request can do about a key id that the keys of a provider do not have.
+    pub fn look_up(&mut self, id: ProviderId, key_id: &str, now: UnixTime) -> LookUp {
+        self.keeper(id).map_or(LookUp::Absent, |keeper| keeper.look_up(key_id, now))
+    }
+
+    /// Takes over what other workers have published.
+    pub fn sync(&mut self, now: UnixTime, space: &mut dyn SharedSpace) {
+        self.all().for_each(|keeper| keeper.sync(now, space));
+    }
+
+    /// The documents that must be fetched at `now`. Each is under way afterwards, until [`settle`](Self::settle).
+    pub fn fetches(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Vec<Fetch> {
+        self.all().filter_map(|keeper| keeper.next_fetch(now, space)).collect()
+    }
+
+    /// The document that the request decided last asked for, if it is due. It is under way afterwards.
+    pub fn own_fetch(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Option<Fetch> {
+        let id = self.asked.take()?;
+        self.keeper(id)?.next_fetch(now, space)
+    }
+
+    /// A fetch of these keys for one request alone, whatever others do.
+    pub fn fetch_for_one(&mut self, id: ProviderId, now: UnixTime) -> Option<Fetch> {
+        Some(self.keeper(id)?.fetch_for_one(now))
+    }
+
+    /// Takes in the answer to a call. `Ok(Some)` is the next call of the same fetch.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no new keys. What was held before is still held.
+    pub fn settle(
+        &mut self,
+        fetch: Fetch,
+        reply: FetchReply<'_>,
+        now: UnixTime,
+        space: &mut dyn SharedSpace,
+    ) -> Result<Option<Fetch>, FetchError> {
+        match self.keeper(fetch.provider) {
+            Some(keeper) => keeper.settle(fetch, reply, now, space),
+            None => Ok(None),
+        }
+    }
+
+    /// The providers about which something has changed since this was last asked, so that waiting requests may have an
+    /// answer now.
+    pub fn take_settled(&mut self) -> Vec<ProviderId> {
+        self.all().filter_map(KeyKeeper::take_settled).collect()
+    }
+
+    /// When [`fetches`](Self::fetches) should be asked next, if ever; may lie in the past.
+    pub fn wake_at(&self) -> Option<UnixTime> {
+        self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min()
+    }
+
+    /// Leaves what is under way to other workers: this one ends.
+    pub fn release(&mut self, space: &mut dyn SharedSpace) {
+        self.all().for_each(|keeper| keeper.release(space));
+    }
+
+    fn keeper(&mut self, id: ProviderId) -> Option<&mut KeyKeeper> {
+        self.keepers.get_mut(id.0)?.as_mut()
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut KeyKeeper> {
+        self.keepers.iter_mut().flatten()
+    }
+}
