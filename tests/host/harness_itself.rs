@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::harness::{Host, LoadError, Outcome, Profile, Program, SharedData, Status};
+use super::harness::{Fleet, Host, LoadError, Outcome, Profile, Program, SharedData, Sharing, Status};
 
 /// Memory, an allocator that never frees, and texts at known places.
 const PRELUDE: &str = r#"
@@ -227,4 +227,150 @@ fn a_large_cas_creates_and_does_not_replace() {
     assert_eq!(shared.set(b"k", b"4", 1), Err(Status::CasMismatch));
     assert_eq!(shared.set(b"k", b"5", 0), Ok(()));
     assert_eq!(shared.get(b"k"), Some((b"5".to_vec(), 3)));
+}
+
+/// Ticks every so many milliseconds as its configuration has bytes. Each tick appends a letter to the shared `k`: `a`
+/// for two milliseconds, `b` for three.
+const APPENDS: (&str, &str) = (
+    r#"(import "env" "proxy_set_tick_period_milliseconds" (func $tick (param i32) (result i32)))
+       (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+       (import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))"#,
+    r#"(data (i32.const 100) "k")
+       (global $letter (mut i32) (i32.const 0))
+       (func (export "proxy_on_configure") (param i32 i32) (result i32)
+         (global.set $letter (i32.add (i32.const 95) (local.get 1)))
+         (i32.eqz (call $tick (local.get 1))))
+       (func (export "proxy_on_tick") (param i32)
+         (i32.store (i32.const 200) (i32.const 1000))
+         (i32.store (i32.const 204) (i32.const 0))
+         (drop (call $get (i32.const 100) (i32.const 1)
+           (i32.const 200) (i32.const 204) (i32.const 208)))
+         (i32.store8 (i32.add (i32.load (i32.const 200)) (i32.load (i32.const 204))) (global.get $letter))
+         (drop (call $set (i32.const 100) (i32.const 1)
+           (i32.load (i32.const 200)) (i32.add (i32.const 1) (i32.load (i32.const 204))) (i32.const 0))))"#,
+);
+
+/// Workers that append; one for each period.
+fn appending(periods: &[&str]) -> Fleet {
+    let first = host(APPENDS.0, APPENDS.1, Profile::envoy());
+    let others: Vec<_> = periods[1..].iter().map(|_| first.beside().unwrap()).collect();
+    let mut fleet = Fleet::new([first].into_iter().chain(others));
+    for (host, period) in fleet.iter_mut().zip(periods) {
+        host.start(period).unwrap();
+    }
+    fleet
+}
+
+#[test]
+fn the_ticks_of_a_fleet_interleave_by_the_clock_and_then_by_the_order_of_the_workers() {
+    let mut fleet = appending(&["xxx", "xx"]);
+    fleet.advance(Duration::from_millis(6));
+    assert_eq!(fleet[0].shared_data().get(b"k").unwrap().0, b"ababa", "at 2, 3, 4, 6 and 6 ms");
+}
+
+#[test]
+fn a_vm_that_dies_does_nothing_more_and_leaves_what_it_shared() {
+    let mut fleet = appending(&["xx", "xxx"]);
+    fleet.advance(Duration::from_millis(2));
+    fleet.kill(0);
+    assert_eq!(fleet.len(), 1);
+    fleet.advance(Duration::from_millis(4));
+    assert_eq!(fleet[0].shared_data().get(b"k").unwrap().0, b"abb");
+}
+
+#[test]
+fn a_fleet_says_whose_each_call_is_and_the_calls_of_the_dead_are_gone() {
+    let mut first = asking(Profile::envoy());
+    first.cluster("idp");
+    let second = first.beside().unwrap();
+    let mut fleet = Fleet::new([first, second]);
+    for host in fleet.iter_mut() {
+        host.start("").unwrap();
+        host.request(get());
+    }
+    let calls = fleet.calls();
+    assert_eq!(calls.iter().map(|(worker, _)| *worker).collect::<Vec<_>>(), [0, 1], "{calls:?}");
+    fleet.kill(0);
+    assert_eq!(fleet.calls().len(), 1);
+    fleet.advance(Duration::from_secs(2));
+    assert_eq!(fleet[0].reply(super::harness::StreamId(2)).status, 124, "its timeout passes as for one host");
+}
+
+#[test]
+#[should_panic(expected = "a worker whose clock stands elsewhere")]
+fn a_fleet_takes_no_worker_of_another_time() {
+    let first = host("", "", Profile::envoy());
+    let mut second = first.beside().unwrap();
+    second.advance(Duration::from_millis(1));
+    Fleet::new([first, second]);
+}
+
+/// Starts when a look at the absent key `k`, its creation by a compare-and-swap, and an unconditional write are
+/// answered by these numbers.
+fn sharing_answers(sharing: Sharing, [get, create, set]: [u32; 3]) -> Option<Vec<u8>> {
+    let (imports, _) = APPENDS;
+    let body = format!(
+        r#"(data (i32.const 100) "k")
+           (func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (drop (call $tick (i32.const 0)))
+             (i32.and (i32.and
+               (i32.eq (i32.const {get}) (call $get
+                 (i32.const 100) (i32.const 1) (i32.const 200) (i32.const 204) (i32.const 208)))
+               (i32.eq (i32.const {create}) (call $set
+                 (i32.const 100) (i32.const 1) (i32.const 100) (i32.const 1) (i32.const -1))))
+               (i32.eq (i32.const {set}) (call $set
+                 (i32.const 100) (i32.const 1) (i32.const 100) (i32.const 1) (i32.const 0)))))"#
+    );
+    let mut host = host(imports, &body, Profile { shared_data: sharing, ..Profile::envoy() });
+    host.start("").unwrap_or_else(|refused| panic!("{sharing:?}: {refused}"));
+    host.shared_data().get(b"k").map(|(value, _)| value)
+}
+
+#[test]
+fn hosts_share_data_in_their_own_ways() {
+    let (not_found, mismatch) = (Status::NotFound as u32, Status::CasMismatch as u32);
+    let written = Some(b"k".to_vec());
+    assert_eq!(sharing_answers(Sharing::AsEnvoy, [not_found, 0, 0]), written);
+    assert_eq!(sharing_answers(Sharing::Absent, [Status::Unimplemented as u32; 3]), None);
+    assert_eq!(sharing_answers(Sharing::CreatesByZeroAlone, [not_found, mismatch, 0]), written);
+    assert_eq!(sharing_answers(Sharing::WritesAnswer(99), [not_found, 99, 99]), None);
+    assert_eq!(sharing_answers(Sharing::Answers(0), [0; 3]), None, "ok, and nothing done");
+}
+
+#[test]
+fn what_is_planted_is_there_and_what_is_wiped_is_gone() {
+    let shared = SharedData::default();
+    shared.set(b"k", b"1", 0).unwrap();
+    shared.plant([(b"k".to_vec(), b"2".to_vec()), (b"l".to_vec(), Vec::new())]);
+    assert_eq!(shared.entries(), [(b"k".to_vec(), b"2".to_vec()), (b"l".to_vec(), Vec::new())]);
+    shared.wipe();
+    assert_eq!(shared.entries(), []);
+}
+
+#[test]
+fn a_root_is_configured_again_in_place_and_lives_on_when_it_refuses() {
+    let body = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+                    (i32.ne (local.get 1) (i32.const 3)))"#;
+    let mut host = host("", body, Profile::envoy());
+    let root = host.start("").unwrap();
+    host.configure_again(root, "ab").unwrap();
+    let refused = host.configure_again(root, "abc").unwrap_err();
+    assert_eq!(refused.by, "proxy_on_configure");
+    assert_eq!(host.contexts_alive(), 1);
+    host.retire(root);
+    assert_eq!(host.contexts_alive(), 0);
+}
+
+#[test]
+fn no_two_workers_draw_the_same_random_bytes() {
+    let imports = r#"(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+                     (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
+    let body = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
+                    (drop (call $random (i32.const 200) (i32.const 8)))
+                    (i32.eqz (call $log (i32.const 2) (i32.const 200) (i32.const 8))))"#;
+    let mut first = host(imports, body, Profile::envoy());
+    let mut second = first.beside().unwrap();
+    first.start("").unwrap();
+    second.start("").unwrap();
+    assert_ne!(first.logs()[0].text, second.logs()[0].text);
 }

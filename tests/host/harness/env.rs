@@ -336,7 +336,7 @@ fn get_status(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
 fn get_shared_data(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let key = guest.read(args.span())?;
     let state = guest.state();
-    require(state.profile.shared_data)?;
+    state.profile.shared_data.may_read()?;
     let (value, cas) = state.shared.get(&key).ok_or(Status::NotFound)?;
     guest.give(&value, args.place())?;
     Ok(guest.write_u32(args.int(), cas)?)
@@ -345,9 +345,10 @@ fn get_shared_data(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
 fn set_shared_data(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let key = guest.read(args.span())?;
     let value = guest.read(args.span())?;
+    let cas = args.int();
     let state = guest.state();
-    require(state.profile.shared_data)?;
-    Ok(state.shared.set(&key, &value, args.int())?)
+    state.profile.shared_data.may_write(state.shared.get(&key).is_some(), cas)?;
+    Ok(state.shared.set(&key, &value, cas)?)
 }
 
 fn define_metric(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {

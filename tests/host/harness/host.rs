@@ -53,17 +53,21 @@ impl Host {
     }
 
     /// The same module in another VM of the same process: another worker. It sees the same shared
-    /// data, and its clock stands where this one's does.
+    /// data and the same clusters, and its clock stands where this one's does.
     pub fn beside(&self) -> Result<Self, LoadError> {
         let state = self.vm.state();
         let mut other = Self::sharing(&self.program, state.profile, state.shared.clone())?;
-        other.vm.state_mut().now_ns = state.now_ns;
+        let beside = other.vm.state_mut();
+        beside.now_ns = state.now_ns;
+        beside.calls = state.calls.beside();
         Ok(other)
     }
 
     fn sharing(program: &Program, profile: Profile, shared: SharedData) -> Result<Self, LoadError> {
         let now_ns = START.as_nanos() as u64;
-        let state = State { profile, shared, now_ns, ..State::default() };
+        // Each VM has "random" bytes of its own, the same in every run.
+        let random = shared.enrol();
+        let state = State { profile, shared, now_ns, random, ..State::default() };
         let mut host = Self {
             vm: Vm::instantiate(program, state)?,
             program: program.clone(),
@@ -123,24 +127,41 @@ impl Host {
     /// Starts a plugin; later requests go to it. More than one may live in the VM.
     pub fn start(&mut self, configuration: &str) -> Result<RootId, Refused> {
         let before = self.logs().len();
-        let state = self.vm.state_mut();
-        let vm_size = state.vm_configuration.len() as u32;
-        state.plugin_configuration = Some(configuration.as_bytes().to_vec());
         let id = self.next_context();
         self.vm.state_mut().roots.insert(id, Root::default());
         self.call::<_, ()>(id, "proxy_on_context_create", (id, 0));
 
+        let vm_size = self.vm.state().vm_configuration.len() as u32;
         let steps = [("proxy_on_vm_start", vm_size), ("proxy_on_configure", configuration.len() as u32)];
-        for (by, size) in steps {
-            if self.call::<_, u32>(id, by, (id, size)) == Some(0) {
-                self.forget_root(id);
-                self.vm.state_mut().plugin_configuration = None;
-                return Err(Refused { by, logs: self.logs()[before..].to_vec() });
-            }
+        if let Err(by) = self.hand_over(id, configuration, &steps) {
+            self.forget_root(id);
+            return Err(Refused { by, logs: self.logs()[before..].to_vec() });
         }
-        self.vm.state_mut().plugin_configuration = None;
         self.newest = Some(RootId(id));
         Ok(RootId(id))
+    }
+
+    /// Hands a running plugin another configuration: `proxy_on_configure` on the same root.
+    pub fn configure_again(&mut self, root: RootId, configuration: &str) -> Result<(), Refused> {
+        assert!(self.vm.state().roots.contains_key(&root.0), "{root:?} is not in this VM");
+        let before = self.logs().len();
+        let steps = [("proxy_on_configure", configuration.len() as u32)];
+        let handed_over = self.hand_over(root.0, configuration, &steps);
+        handed_over.map_err(|by| Refused { by, logs: self.logs()[before..].to_vec() })
+    }
+
+    /// Makes these calls, each with a size, while the configuration can be read. Gives the one that said no.
+    fn hand_over(
+        &mut self,
+        root: u32,
+        configuration: &str,
+        steps: &[(&'static str, u32)],
+    ) -> Result<(), &'static str> {
+        self.vm.state_mut().plugin_configuration = Some(configuration.as_bytes().to_vec());
+        let refusing =
+            steps.iter().find(|(by, size)| self.call::<_, u32>(root, by, (root, *size)) == Some(0));
+        self.vm.state_mut().plugin_configuration = None;
+        refusing.map_or(Ok(()), |(by, _)| Err(*by))
     }
 
     /// Replaces `old` by a plugin with another configuration. As on Envoy the new one starts
@@ -358,6 +379,11 @@ impl Host {
         self.vm.state_mut().now_ns = until;
     }
 
+    /// When the next tick or timeout of a call falls due, if one is planned.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.next_event().map(|(due_ns, _)| Duration::from_nanos(due_ns))
+    }
+
     fn next_event(&self) -> Option<(u64, Event)> {
         let state = self.vm.state();
         let ticks =
@@ -508,6 +534,18 @@ impl Host {
     fn log_text(&self) -> String {
         let lines = self.logs().iter().map(|log| format!("\n    {log}"));
         format!("\nlogs:{}", lines.collect::<String>())
+    }
+}
+
+impl AsRef<Host> for Host {
+    fn as_ref(&self) -> &Host {
+        self
+    }
+}
+
+impl AsMut<Host> for Host {
+    fn as_mut(&mut self) -> &mut Host {
+        self
     }
 }
 

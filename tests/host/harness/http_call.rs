@@ -59,6 +59,11 @@ impl HttpCalls {
         self.clusters.insert(name.to_owned(), cluster);
     }
 
+    /// The same clusters, and no calls: those of another VM.
+    pub fn beside(&self) -> Self {
+        Self { clusters: self.clusters.clone(), ..Self::default() }
+    }
+
     /// Takes a call in, under a token of its own.
     pub fn dispatch(&mut self, mut call: Call) -> Result<CallId, Status> {
         let cluster = self.clusters.get(&call.cluster).ok_or(Status::BadArgument)?;

@@ -13,6 +13,7 @@
 
 mod abi;
 mod env;
+mod fleet;
 mod header_map;
 mod host;
 mod http_call;
@@ -28,18 +29,19 @@ mod wasi;
 use std::fmt;
 
 pub use abi::{Level, Status};
+pub use fleet::Fleet;
 pub use header_map::HeaderMap;
 pub use host::{Host, RootId, StreamId};
 pub use http_call::{Call, CallId};
 pub use program::{Import, Program};
-pub use shared_data::SharedData;
+pub use shared_data::{SharedData, Sharing};
 pub use stream::{LocalReply, Outcome};
 
 /// What a kind of host can do. A capability that is missing answers `Unimplemented`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     pub ticks: bool,
-    pub shared_data: bool,
+    pub shared_data: Sharing,
     pub foreign_functions: bool,
     pub metrics: bool,
     /// Every HTTP call is its root's, also one that a stream asked for: it outlives that stream,
@@ -51,7 +53,7 @@ impl Profile {
     pub const fn envoy() -> Self {
         Self {
             ticks: true,
-            shared_data: true,
+            shared_data: Sharing::AsEnvoy,
             foreign_functions: true,
             metrics: true,
             calls_belong_to_root: true,
@@ -62,7 +64,7 @@ impl Profile {
     pub const fn minimal() -> Self {
         Self {
             ticks: false,
-            shared_data: false,
+            shared_data: Sharing::Absent,
             foreign_functions: false,
             metrics: false,
             calls_belong_to_root: false,
