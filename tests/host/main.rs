@@ -11,9 +11,12 @@
     reason = "a test that meets what it did not expect is to stop there, with a message"
 )]
 
+mod discovery;
+mod failures;
 mod harness;
 mod harness_itself;
 mod hostile;
+mod key_ids;
 mod lifecycle;
 mod memory;
 mod minimal;
@@ -23,3 +26,4 @@ mod regressions;
 mod scene;
 mod secrets;
 mod waiting;
+mod workers;

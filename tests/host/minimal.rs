@@ -17,7 +17,7 @@ fn start() -> Scene {
 impl Scene {
     /// A request is paused by this host only while a call of its own is out; otherwise it would hang, or crash APISIX.
     #[track_caller]
-    fn send(&mut self, request: super::scene::Headers) -> StreamId {
+    pub fn send(&mut self, request: super::scene::Headers) -> StreamId {
         let stream = self.host.request(request);
         let own = self.host.calls().iter().filter(|call| call.owner == stream.0).count();
         let waits = self.host.outcome(stream) == Outcome::Paused;
@@ -26,7 +26,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn call_of(&self, stream: StreamId) -> super::harness::Call {
+    pub fn call_of(&self, stream: StreamId) -> super::harness::Call {
         let calls = self.host.calls();
         calls.iter().find(|call| call.owner == stream.0).unwrap_or_else(|| panic!("{calls:?}")).clone()
     }

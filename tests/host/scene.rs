@@ -1,12 +1,13 @@
 //! What most cases stand on: the built filter with one provider, an identity provider that answers when it is told to,
-//! and requests that are good until something is added to them.
+//! and requests that are good until something is added to them. One worker is a [`Scene`], several are a [`Fleet`] of
+//! them.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::harness::{Call, Host, Level, Outcome, Profile, Program, RootId, StreamId};
+use super::harness::{Call, Fleet, Host, Level, Outcome, Profile, Program, RootId, StreamId};
 
 #[path = "../../demo/tokens.rs"]
 #[allow(dead_code, reason = "the demo and the suites each use their part of it")]
@@ -24,6 +25,17 @@ pub const ISSUER: &str = "https://idp.example";
 
 /// More than the filter needs to act on something that is due, less than any of its pauses.
 pub const MOMENT: Duration = Duration::from_millis(10);
+
+/// More than a worker needs to notice what another one has done, when a request waits for it and when none does.
+pub const PICK_UP: Duration = Duration::from_millis(30);
+pub const IDLE_PICK_UP: Duration = Duration::from_millis(1100);
+
+/// How long a fetch of [`provider`] may take, and how long after that a worker that has died counts as alive.
+pub const TIMEOUT: Duration = Duration::from_secs(2);
+pub const LEASE: Duration = Duration::from_secs(3);
+
+/// The longest that a request waits, whatever happens to the fetches it waits for.
+pub const PATIENCE: Duration = Duration::from_millis(7500);
 
 /// The first pause after a fetch that failed, and a moment.
 pub const BACK_OFF: Duration = Duration::from_millis(1010);
@@ -85,7 +97,7 @@ impl Scene {
         scene
     }
 
-    /// A good request makes the filter fetch its keys, and passes.
+    /// The filter fetches its keys, on its own or for a good request, which passes.
     pub fn fetch_keys(&mut self) {
         let stream = self.host.request(good("/"));
         let call = self.call();
@@ -107,6 +119,17 @@ impl Scene {
     pub fn assert_no_call(&mut self) {
         self.host.advance(MOMENT);
         assert_eq!(self.host.calls(), []);
+    }
+
+    /// Lets time pass until the filter calls by itself, at most for `limit`.
+    #[track_caller]
+    pub fn next_call_within(&mut self, limit: Duration) -> Call {
+        let until = self.host.now() + limit;
+        while self.host.calls().is_empty() {
+            assert!(self.host.now() < until, "no call within {limit:?}");
+            self.host.advance(Duration::from_millis(100));
+        }
+        self.call()
     }
 
     pub fn give_keys(&mut self, call: &Call, keys: &[&SigningKey]) {
@@ -163,6 +186,115 @@ impl Scene {
     pub fn logged(&self, level: Level) -> Vec<&str> {
         let lines = self.host.logs().iter().filter(|log| log.level >= level);
         lines.map(|log| log.text.as_str()).collect()
+    }
+}
+
+impl AsRef<Host> for Scene {
+    fn as_ref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl AsMut<Host> for Scene {
+    fn as_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
+}
+
+/// `count` workers of one process, each with a running filter.
+pub fn workers(count: usize, configuration: &Value) -> Fleet<Scene> {
+    workers_on(Profile::envoy(), count, configuration)
+}
+
+pub fn workers_on(profile: Profile, count: usize, configuration: &Value) -> Fleet<Scene> {
+    workers_beside(host(profile), count, configuration)
+}
+
+/// `first` is one of the workers, and what it shares is there from the start.
+pub fn workers_beside(first: Host, count: usize, configuration: &Value) -> Fleet<Scene> {
+    let others: Vec<_> =
+        (1..count).map(|_| first.beside().unwrap_or_else(|error| panic!("{error}"))).collect();
+    let hosts = [first].into_iter().chain(others);
+    Fleet::new(hosts.map(|host| Scene::start_on(host, configuration)))
+}
+
+impl Fleet<Scene> {
+    /// Workers that have the keys, fetched by one of them.
+    pub fn with_keys(count: usize) -> Self {
+        let mut fleet = workers(count, &configuration(json!({})));
+        fleet.fetch_keys();
+        fleet
+    }
+
+    /// One worker fetches the keys, and the others have noticed.
+    #[track_caller]
+    pub fn fetch_keys(&mut self) {
+        let call = self.call();
+        self.give_keys(&call, &[&KEY]);
+        self.advance(IDLE_PICK_UP);
+        self.assert_no_call();
+    }
+
+    /// Lets the workers act, and gives the one call that all of them wait for, with the worker that made it.
+    #[track_caller]
+    pub fn call(&mut self) -> (usize, Call) {
+        self.advance(PICK_UP);
+        let calls = self.calls();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        calls[0].clone()
+    }
+
+    #[track_caller]
+    pub fn assert_no_call(&mut self) {
+        self.advance(PICK_UP);
+        assert_eq!(self.calls(), []);
+    }
+
+    /// Lets time pass until a worker calls, at most for `limit`.
+    #[track_caller]
+    pub fn next_call_within(&mut self, limit: Duration) -> (usize, Call) {
+        let until = self.now() + limit;
+        while self.calls().is_empty() {
+            assert!(self.now() < until, "no call within {limit:?}");
+            self.advance(Duration::from_millis(100));
+        }
+        self.call()
+    }
+
+    pub fn give_keys(&mut self, (worker, call): &(usize, Call), keys: &[&SigningKey]) {
+        self[*worker].give_keys(call, keys);
+    }
+
+    /// This request arrives at each worker.
+    pub fn request(&mut self, request: &Headers) -> Vec<StreamId> {
+        self.iter_mut().map(|worker| worker.host.request(request.clone())).collect()
+    }
+
+    /// Each worker's request of [`request`](Self::request) has gone on as `alice`.
+    #[track_caller]
+    pub fn assert_passed(&mut self, streams: &[StreamId]) {
+        assert_eq!(self.len(), streams.len());
+        for (worker, stream) in self.iter_mut().zip(streams) {
+            assert_eq!(worker.assert_passed(*stream).as_deref(), Some(b"alice".as_slice()));
+        }
+    }
+
+    /// Each worker lets a good request pass at once.
+    #[track_caller]
+    pub fn pass(&mut self) {
+        let streams = self.request(&good("/"));
+        self.assert_passed(&streams);
+    }
+
+    /// Each worker refuses this at once.
+    #[track_caller]
+    pub fn refuse(&mut self, request: &Headers, status: u32, label: &str) {
+        self.iter_mut().for_each(|worker| worker.refuse(request.clone(), status, label));
+    }
+
+    #[track_caller]
+    pub fn assert_wait(&self, streams: &[StreamId]) {
+        self.iter().zip(streams).for_each(|(worker, stream)| worker.assert_waits(*stream));
     }
 }
 
@@ -233,6 +365,11 @@ pub fn bearer(path: &str, token: &str) -> Headers {
 /// A request that passes as `alice` once there are keys.
 pub fn good(path: &str) -> Headers {
     bearer(path, &KEY.sign(&claims(json!({}))))
+}
+
+/// A request whose token is signed by `key`, and good wherever that key is known.
+pub fn signed_by(key: &SigningKey) -> Headers {
+    bearer("/", &key.sign(&claims(json!({}))))
 }
 
 /// A request without a credential.

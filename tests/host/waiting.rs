@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::harness::{Call, CallId, Host, Outcome, Profile};
+use super::harness::{CallId, Host, Outcome, Profile};
 use super::scene::{
     BACK_OFF, KEY, MOMENT, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration, good, host,
     jwks, with,
@@ -12,19 +12,6 @@ use super::scene::{
 
 /// The longest body of a key server that is read.
 const MAX_BODY: usize = 256 * 1024;
-
-impl Scene {
-    /// Lets time pass until the filter calls by itself, at most for `limit`.
-    #[track_caller]
-    fn next_call_within(&mut self, limit: Duration) -> Call {
-        let until = self.host.now() + limit;
-        while self.host.calls().is_empty() {
-            assert!(self.host.now() < until, "no call within {limit:?}");
-            self.host.advance(Duration::from_millis(100));
-        }
-        self.call()
-    }
-}
 
 #[test]
 fn all_who_wait_share_one_call_and_go_on_with_their_own_identity() {
@@ -357,18 +344,6 @@ fn a_body_at_the_limit_is_read() {
     body.push_str(&" ".repeat(MAX_BODY - body.len()));
     scene.host.answer(call.id, 200, Vec::new(), body);
     assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
-}
-
-#[test]
-fn two_workers_keep_their_own_keys() {
-    let mut scene = Scene::start();
-    let other = scene.host.beside().unwrap();
-    scene.fetch_keys();
-    let mut other = Scene::start_on(other, &configuration(json!({})));
-    other.host.cluster("idp");
-    other.fetch_keys();
-    scene.pass(good("/"));
-    other.pass(good("/"));
 }
 
 #[test]

@@ -30,10 +30,15 @@ impl<W: AsRef<Host> + AsMut<Host>> Fleet<W> {
         self.0.push(worker);
     }
 
+    /// A worker whose thread is stuck: time passes without it from here on. The workers behind it move up by one.
+    pub fn part_with(&mut self, worker: usize) -> W {
+        self.0.remove(worker)
+    }
+
     /// A VM dies without a word: no callback, no answer to its calls, and its streams are gone. What it wrote into the
     /// shared data stays. The workers behind it move up by one.
     pub fn kill(&mut self, worker: usize) {
-        drop(self.0.remove(worker));
+        drop(self.part_with(worker));
     }
 
     pub fn now(&self) -> Duration {
