@@ -4,29 +4,41 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::harness::{Level, Outcome, Profile, RootId};
+use super::harness::{Level, Outcome, Profile, RootId, Sharing};
 use super::scene::{
-    KEY, MOMENT, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration, good, host, jwks,
-    provider, with,
+    BACK_OFF, IDLE_PICK_UP, KEY, MOMENT, PICK_UP, STRANGER, Scene, SigningKey, anonymous, bearer, claims,
+    configuration, good, host, jwks, provider, with,
 };
 
 #[test]
-fn a_good_configuration_is_taken_without_a_word_a_timer_or_a_call() {
+fn a_good_configuration_is_taken_without_a_word_or_a_call() {
     let mut scene = Scene::start();
     assert_eq!(scene.host.logs(), []);
-    assert_eq!(scene.host.tick_period(scene.root), None);
     scene.pass(anonymous("/open"));
     scene.refuse(anonymous("/"), 401, "missing_credential");
     scene.refuse(bearer("/", "not-a-token"), 401, "invalid_token");
-    assert_eq!(scene.host.tick_period(scene.root), None, "no keys are needed yet");
+    assert_eq!(scene.host.calls(), [], "some hosts configure VMs that never serve");
+    scene.fetch_keys();
+}
+
+#[test]
+fn a_configuration_that_has_all_its_keys_needs_neither_a_timer_nor_a_call() {
+    let document = jwks([&*KEY]).to_string();
+    let local = json!({ "remote_jwks": null, "local_jwks": { "inline_string": document } });
+    let mut scene = Scene::start_with(local);
+    assert_eq!(scene.host.tick_period(scene.root), None);
+    scene.pass(good("/"));
     scene.host.advance(Duration::from_secs(3600));
+    scene.pass(good("/"));
+    scene.refuse(bearer("/", &SigningKey::eddsa("k9").sign(&claims(json!({})))), 401, "invalid_token");
+    assert_eq!(scene.host.tick_period(scene.root), None);
     assert_eq!(scene.host.calls(), []);
 }
 
 #[test]
-fn the_timer_runs_as_soon_as_keys_are_needed_and_sleeps_until_they_must_be_refreshed() {
-    let mut scene = Scene::start();
-    scene.host.request(good("/"));
+fn the_timer_runs_from_the_start_and_where_nothing_is_shared_it_sleeps_until_keys_must_be_refreshed() {
+    let profile = Profile { shared_data: Sharing::Absent, ..Profile::envoy() };
+    let mut scene = Scene::start_on(host(profile), &configuration(json!({})));
     assert!(scene.host.tick_period(scene.root).is_some_and(|period| period <= MOMENT));
     let call = scene.call();
     assert!(scene.host.tick_period(scene.root).is_some_and(|period| period > Duration::from_secs(1)));
@@ -157,18 +169,16 @@ fn requests_that_wait_while_the_configuration_changes_are_answered_by_the_one_th
     let late = scene.host.request(good("/late"));
     scene.pass(anonymous("/early"));
 
-    scene.host.advance(MOMENT);
-    let calls = scene.host.calls();
-    assert_eq!(calls.len(), 2, "each configuration has its own keys");
-    let old_call = calls.iter().find(|call| call.owner == old_root.0).unwrap();
-    let new_call = calls.iter().find(|call| call.owner == scene.root.0).unwrap();
-    scene.give_keys(old_call, &[&KEY]);
+    // Both have their keys from one place, so one call is enough.
+    let call = scene.call();
+    scene.assert_waits(early);
+    scene.assert_waits(late);
+    scene.give_keys(&call, &[&KEY]);
+    scene.host.advance(PICK_UP);
     assert_eq!(scene.host.outcome(early), Outcome::Continued);
     assert_eq!(scene.host.request_headers(early).get("x-user-id"), Some(b"alice".as_slice()));
     assert_eq!(scene.host.request_headers(early).get("x-subject"), None);
-    scene.assert_waits(late);
     scene.host.close(early);
-    scene.give_keys(new_call, &[&KEY]);
     assert_eq!(scene.host.outcome(late), Outcome::Continued);
     assert_eq!(scene.host.request_headers(late).get("x-subject"), Some(b"alice".as_slice()));
     assert_eq!(scene.host.request_headers(late).get("x-user-id"), None);
@@ -187,6 +197,7 @@ fn an_old_configuration_whose_fetch_fails_still_answers_its_requests() {
     assert_eq!(scene.host.contexts_alive(), 3);
     scene.host.close(early);
     assert_eq!(scene.host.contexts_alive(), 1, "the old configuration goes with its last request");
+    scene.host.advance(BACK_OFF);
     scene.fetch_keys();
 }
 
@@ -199,7 +210,7 @@ fn a_configuration_goes_while_its_call_is_out() {
     scene.root = scene.host.reload(old_root, &configuration(json!({})).to_string()).unwrap();
     scene.host.close(early);
     assert_eq!((scene.host.contexts_alive(), scene.host.calls().len()), (1, 0));
-    scene.host.advance(Duration::from_secs(60));
+    scene.host.advance(IDLE_PICK_UP);
     scene.fetch_keys();
     assert_eq!(scene.logged(Level::Warn), Vec::<&str>::new());
 }
@@ -210,6 +221,7 @@ fn two_configurations_in_one_vm_do_not_mix() {
     let other_key = SigningKey::es256("other");
     let mut other = configuration(json!({
         "issuer": "https://other.example",
+        "remote_jwks": { "http_uri": { "uri": "https://idp.example/other.json", "cluster": "idp", "timeout": "2s" } },
         "claim_to_headers": [{ "header_name": "x-other", "claim_name": "sub" }],
     }));
     other["realm"] = json!("other");

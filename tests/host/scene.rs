@@ -114,6 +114,12 @@ impl Scene {
         calls[0].clone()
     }
 
+    /// Lets the filter act, and gives all calls that it waits for.
+    pub fn calls(&mut self) -> Vec<Call> {
+        self.host.advance(MOMENT);
+        self.host.calls()
+    }
+
     /// Lets the filter act, and fails if it waits for a call.
     #[track_caller]
     pub fn assert_no_call(&mut self) {
@@ -311,7 +317,7 @@ pub fn configuration(extra: Value) -> Value {
     })
 }
 
-/// A provider whose keys are at `cluster`, good for five minutes.
+/// A provider whose keys are at `cluster`, good for five minutes. In `extra`, null takes a field away.
 pub fn provider(cluster: &str, extra: Value) -> Value {
     let mut provider = json!({
         "issuer": ISSUER,
@@ -328,6 +334,7 @@ pub fn provider(cluster: &str, extra: Value) -> Value {
     for (name, value) in extra.as_object().into_iter().flatten() {
         provider[name] = value.clone();
     }
+    provider.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     provider
 }
 
