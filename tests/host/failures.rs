@@ -193,7 +193,7 @@ fn nobody_waits_longer_than_three_timeouts_and_a_second_even_with_retries() {
 
 #[test]
 fn what_the_answer_says_shortens_the_lifetime_within_the_limits_of_the_configuration() {
-    // The refresh comes ahead of expiry, by at most half of the lifetime.
+    // The refresh comes ahead of expiry, by half of a short lifetime and up to half as much again.
     for (fields, lifetime) in [
         (vec![], 300),
         (vec![("cache-control", "max-age=120")], 120),
@@ -204,8 +204,9 @@ fn what_the_answer_says_shortens_the_lifetime_within_the_limits_of_the_configura
         (vec![("cache-control", "max-age=1")], 60),
         (vec![("cache-control", "max-age=0")], 60),
         (vec![("cache-control", "max-age=100"), ("age", "1000000")], 60),
-        (vec![("cache-control", "max-age=-5")], 300),
-        (vec![("cache-control", "max-age=abc")], 300),
+        (vec![("cache-control", "max-age=-5")], 60),
+        (vec![("cache-control", "max-age=abc")], 60),
+        (vec![("cache-control", "no-store")], 60),
         (vec![("cache-control", "x-max-age=120")], 300),
         (vec![("cache-control", "")], 300),
         (vec![("cache-control", "max-age=99999999999999999999999")], 300),
@@ -216,7 +217,7 @@ fn what_the_answer_says_shortens_the_lifetime_within_the_limits_of_the_configura
         scene.give_keys_with(&call, &fields, &[&KEY]);
         let (pause, _) = scene.next_call_after();
         assert!(
-            (lifetime / 2..lifetime).contains(&pause.as_secs()),
+            (lifetime / 4..lifetime).contains(&pause.as_secs()),
             "{pause:?} of {lifetime} s with {fields:?}"
         );
         assert_eq!(scene.pass(good("/")).as_deref(), Some(b"alice".as_slice()));
@@ -234,7 +235,7 @@ fn the_shortest_lifetime_is_that_of_the_configuration() {
         let call = scene.call();
         scene.give_keys_with(&call, &[("cache-control", "max-age=1")], &[&KEY]);
         let (pause, _) = scene.next_call_after();
-        assert!((lifetime / 2..lifetime).contains(&pause.as_secs()), "{pause:?} of {lifetime} s");
+        assert!((lifetime / 4..lifetime).contains(&pause.as_secs()), "{pause:?} of {lifetime} s");
     }
 }
 
@@ -243,11 +244,11 @@ fn keys_are_asked_for_by_their_tag_and_renewed_without_a_body() {
     let mut scene = Scene::start();
     let call = scene.call();
     assert_eq!(call.headers.get("if-none-match"), None, "there is nothing to compare with");
-    scene.give_keys_with(&call, &[("etag", "W/\"v 1\"")], &[&KEY]);
+    scene.give_keys_with(&call, &[("etag", "W/\"v1\"")], &[&KEY]);
     for _ in 0..5 {
         let (pause, call) = scene.next_call_after();
         assert!((150..300).contains(&pause.as_secs()), "{pause:?}");
-        assert_eq!(call.headers.get("if-none-match"), Some(b"W/\"v 1\"".as_slice()));
+        assert_eq!(call.headers.get("if-none-match"), Some(b"W/\"v1\"".as_slice()));
         scene.host.answer(call.id, 304, Vec::new(), "");
         assert_eq!(scene.pass(good("/")).as_deref(), Some(b"alice".as_slice()));
         scene.refuse(signed_by(&STRANGER), 401, "invalid_token");

@@ -97,17 +97,29 @@ fn a_name_that_is_still_unknown_is_a_401_and_so_is_every_other_for_a_while() {
 }
 
 #[test]
-fn a_name_that_was_looked_for_in_vain_is_not_looked_for_again_when_the_interval_is_over() {
+fn a_name_that_is_looked_for_in_vain_again_and_again_is_looked_for_less_often_than_others() {
     let mut scene = settled();
-    let stream = scene.host.request(naming("k2"));
-    let call = scene.call();
-    scene.give_keys(&call, &[&KEY]);
-    scene.assert_refused(stream, 401, "invalid_token");
-    scene.host.advance(INTERVAL + MOMENT);
+    let mut vain = |scene: &mut Scene, kid: &str| {
+        let stream = scene.host.request(naming(kid));
+        let call = scene.call();
+        scene.give_keys(&call, &[&KEY]);
+        scene.assert_refused(stream, 401, "invalid_token");
+        scene.host.advance(INTERVAL + MOMENT);
+    };
+    vain(&mut scene, "k2");
+    vain(&mut scene, "k2");
+    // For two intervals now.
     scene.refuse(naming("k2"), 401, "invalid_token");
     scene.assert_no_call();
-    let stream = scene.host.request(naming("k3"));
-    scene.assert_waits(stream);
+    vain(&mut scene, "k3");
+    vain(&mut scene, "k2");
+    // And for four.
+    for kid in ["k4", "k5", "k6"] {
+        scene.refuse(naming("k2"), 401, "invalid_token");
+        vain(&mut scene, kid);
+    }
+    scene.host.advance(MOMENT);
+    vain(&mut scene, "k2");
 }
 
 #[test]
@@ -121,6 +133,19 @@ fn a_key_that_was_looked_for_in_vain_counts_as_soon_as_it_is_published() {
     let call = scene.next_call_within(Duration::from_secs(300));
     scene.give_keys(&call, &[&KEY, &late]);
     assert_eq!(scene.pass(signed_by(&late)).as_deref(), Some(b"alice".as_slice()));
+}
+
+#[test]
+fn a_name_that_the_first_keys_do_not_have_is_looked_for_once_more_at_most() {
+    let mut scene = Scene::start();
+    let stream = scene.host.request(naming("k2"));
+    let call = scene.call();
+    scene.give_keys(&call, &[&KEY]);
+    if let Some(call) = scene.calls().first() {
+        scene.give_keys(call, &[&KEY]);
+    }
+    scene.assert_refused(stream, 401, "invalid_token");
+    scene.assert_no_call();
 }
 
 #[test]
@@ -169,7 +194,6 @@ fn a_token_that_cannot_pass_anyway_never_has_keys_fetched() {
         ("another issuer", naming_with("k2", json!({}), json!({ "iss": "https://other.example" }))),
         ("no issuer", naming_with("k2", json!({}), json!({ "iss": null }))),
         ("not valid yet", naming_with("k2", json!({}), json!({ "nbf": 4_000_000_000_u64 }))),
-        ("another audience", naming_with("k2", json!({}), json!({ "aud": "other" }))),
         ("no algorithm", naming_with("k2", json!({ "alg": "none" }), json!({}))),
         ("an algorithm of shared secrets", naming_with("k2", json!({ "alg": "HS256" }), json!({}))),
         ("an unknown algorithm", naming_with("k2", json!({ "alg": "XX1" }), json!({}))),
@@ -343,6 +367,24 @@ fn a_worker_that_dies_while_it_fetches_because_of_a_name_is_replaced() {
 }
 
 #[test]
+fn a_worker_that_goes_in_peace_while_it_fetches_because_of_a_name_is_replaced_at_once() {
+    let mut fleet = Fleet::with_keys(3);
+    fleet.advance(INTERVAL);
+    let new = SigningKey::es256("k2");
+    let streams = fleet.request(&signed_by(&new));
+    let (leader, _) = fleet.call();
+    fleet[leader].host.close(streams[leader]);
+    let root = fleet[leader].root;
+    fleet[leader].host.retire(root);
+    let call = fleet.call();
+    fleet.give_keys(&call, &[&KEY, &new]);
+    fleet.advance(PICK_UP);
+    for worker in (0..3).filter(|worker| *worker != leader) {
+        fleet[worker].assert_passed(streams[worker]);
+    }
+}
+
+#[test]
 fn a_failed_fetch_because_of_a_name_is_a_503_at_every_worker_and_not_tried_by_each() {
     let mut fleet = Fleet::with_keys(3);
     fleet.advance(INTERVAL);
@@ -439,4 +481,13 @@ fn without_timers_a_client_that_leaves_while_it_fetches_leaves_the_next_one_able
     let call = scene.call_of(stream);
     scene.give_keys(&call, &[&KEY, &new]);
     assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
+}
+
+#[test]
+fn without_timers_a_request_that_has_fetched_the_keys_is_answered_by_them() {
+    let mut scene = Scene::start_on(host(Profile::minimal()), &configuration(json!({})));
+    let stream = scene.send(naming("k2"));
+    let call = scene.call_of(stream);
+    scene.give_keys(&call, &[&KEY]);
+    scene.assert_refused(stream, 401, "invalid_token");
 }

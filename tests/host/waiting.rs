@@ -63,7 +63,6 @@ fn a_request_that_waited_is_held_against_the_keys_like_any_other() {
     let mut scene = Scene::start();
     let waiting = [
         (STRANGER.sign(&claims(json!({}))), "invalid_token"),
-        (SigningKey::eddsa("k9").sign(&claims(json!({}))), "invalid_token"),
         (KEY.sign(&claims(json!({ "exp": 1_700_000_000 }))), "expired"),
         (KEY.sign(&claims(json!({ "aud": "other" }))), "audience"),
     ]
@@ -301,10 +300,8 @@ fn a_key_that_is_withdrawn_stops_counting_with_the_refresh_and_a_new_one_starts(
     let mut scene = Scene::with_keys();
     let second = SigningKey::es256("k2");
     let by_second = bearer("/", &second.sign(&claims(json!({}))));
-    scene.refuse(by_second.clone(), 401, "invalid_token");
-    scene.assert_no_call();
     let call = scene.next_call_within(Duration::from_secs(300));
-    scene.give_keys(&call, &[&second]);
+    scene.give_keys(&call, &[&STRANGER, &second]);
     scene.refuse(good("/"), 401, "invalid_token");
     assert_eq!(scene.pass(by_second).as_deref(), Some(b"alice".as_slice()));
 }
