@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::harness::{Call, CallId, Fleet, Host, Outcome, Profile};
 use super::scene::{
-    Headers, ISSUER, KEY, MOMENT, PATIENCE, PICK_UP, STRANGER, Scene, SigningKey, bearer, claims,
-    configuration, good, host, jwks, signed_by, workers,
+    Headers, IDLE_PICK_UP, ISSUER, KEY, MOMENT, PATIENCE, PICK_UP, STRANGER, Scene, SigningKey, bearer,
+    claims, configuration, good, host, jwks, signed_by, workers,
 };
 
 const OPENID_PLACE: &str = "/.well-known/openid-configuration";
@@ -460,6 +460,7 @@ fn a_worker_that_dies_between_its_two_calls_is_replaced() {
                 worker.assert_keys_unavailable(stream, "1");
             }
         }
+        fleet.advance(IDLE_PICK_UP);
         fleet.pass();
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::harness::{Call, Host, Level, Outcome, Profile};
 use super::scene::{
     BACK_OFF, Headers, IDLE_PICK_UP, KEY, MOMENT, PATIENCE, START, STRANGER, Scene, SigningKey, anonymous,
-    bearer, claims, configuration, filter, good, host, provider, signed_by, workers,
+    configuration, filter, good, host, provider, signed_by, workers,
 };
 
 /// A provider with `extra` fields of `remote_jwks`.

@@ -229,6 +229,27 @@ fn a_large_cas_creates_and_does_not_replace() {
     assert_eq!(shared.get(b"k"), Some((b"5".to_vec(), 3)));
 }
 
+#[test]
+#[should_panic(expected = "stream 2 waits for nothing")]
+fn a_callback_that_decides_nothing_fails_the_test_where_a_request_is_held_by_its_call() {
+    let body = ASKS.replace("(i32.eqz (call $effective (i32.const 2)))", "(i32.const 0)");
+    let mut host = host(CALL_IMPORT, &format!("{CALL_DATA}{body}"), Profile::minimal());
+    host.cluster("idp");
+    host.start("").unwrap();
+    host.request(get());
+    host.answer(host.calls()[0].id, 200, Vec::new(), "");
+}
+
+#[test]
+#[should_panic(expected = "a local reply in the callback that made a call")]
+fn a_reply_beside_a_call_fails_the_test_where_a_request_is_held_by_its_call() {
+    let body = ASKS.replace("(if (local.get $status)", "(if (i32.eqz (local.get $status))");
+    let mut host = host(CALL_IMPORT, &format!("{CALL_DATA}{body}"), Profile::minimal());
+    host.cluster("idp");
+    host.start("").unwrap();
+    host.request(get());
+}
+
 /// Ticks every so many milliseconds as its configuration has bytes. Each tick appends a letter to the shared `k`: `a`
 /// for two milliseconds, `b` for three.
 const APPENDS: (&str, &str) = (

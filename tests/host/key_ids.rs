@@ -99,7 +99,7 @@ fn a_name_that_is_still_unknown_is_a_401_and_so_is_every_other_for_a_while() {
 #[test]
 fn a_name_that_is_looked_for_in_vain_again_and_again_is_looked_for_less_often_than_others() {
     let mut scene = settled();
-    let mut vain = |scene: &mut Scene, kid: &str| {
+    let vain = |scene: &mut Scene, kid: &str| {
         let stream = scene.host.request(naming(kid));
         let call = scene.call();
         scene.give_keys(&call, &[&KEY]);

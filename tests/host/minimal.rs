@@ -6,8 +6,7 @@ use serde_json::json;
 
 use super::harness::{Host, Outcome, Profile, StreamId};
 use super::scene::{
-    BACK_OFF, KEY, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration, filter, good, host,
-    jwks, with,
+    BACK_OFF, KEY, STRANGER, Scene, anonymous, bearer, claims, configuration, filter, good, host, jwks, with,
 };
 
 fn start() -> Scene {

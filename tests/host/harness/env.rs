@@ -324,6 +324,7 @@ fn http_call(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
         owner,
         deadline_ns: (timeout_ms != 0).then_some(deadline_ns),
     })?;
+    state.dispatched = true;
     Ok(guest.write_u32(token_at, id.0)?)
 }
 

@@ -232,6 +232,7 @@ impl Host {
         if let Some(stream) = state.streams.get_mut(&id) {
             stream.decide(stopped || action.unwrap_or(0) != 0);
         }
+        self.assert_held_by_a_call(id);
         StreamId(id)
     }
 
@@ -359,6 +360,20 @@ impl Host {
         state.response = None;
         state.call_status = (0, "");
         self.settle(name, entered);
+        self.assert_held_by_a_call(call.owner);
+    }
+
+    /// Without timers nothing but a call of its own holds a request: APISIX lets it through undecided after a callback
+    /// that does nothing, and crashes when it is paused without a call.
+    fn assert_held_by_a_call(&self, id: u32) {
+        let state = self.vm.state();
+        let is_paused = state.streams.get(&id).and_then(Stream::outcome) == Some(&Outcome::Paused);
+        let is_held = state.profile.ticks || state.calls.pending().any(|call| call.owner == id);
+        assert!(
+            !is_paused || is_held,
+            "misuse of the host: stream {id} waits for nothing{}",
+            self.log_text()
+        );
     }
 
     // Time.
@@ -503,7 +518,12 @@ impl Host {
                 *context
             }
         };
-        let Some(stream) = self.vm.state_mut().streams.get_mut(&context) else {
+        let state = self.vm.state_mut();
+        // APISIX makes the call, forgets the reply and lets the request through.
+        if matches!(effect, Effect::Reply { .. }) && state.dispatched && !state.profile.ticks {
+            return Err("a local reply in the callback that made a call".to_owned());
+        }
+        let Some(stream) = state.streams.get_mut(&context) else {
             return Err(format!("{effect:?}, but {context} is not a stream: it goes nowhere"));
         };
         let done = match effect {
@@ -537,14 +557,14 @@ impl Host {
     }
 }
 
-impl AsRef<Host> for Host {
-    fn as_ref(&self) -> &Host {
+impl AsRef<Self> for Host {
+    fn as_ref(&self) -> &Self {
         self
     }
 }
 
-impl AsMut<Host> for Host {
-    fn as_mut(&mut self) -> &mut Host {
+impl AsMut<Self> for Host {
+    fn as_mut(&mut self) -> &mut Self {
         self
     }
 }

@@ -35,6 +35,8 @@ pub struct State {
     pub effects: Vec<Effect>,
     /// A local reply was sent in this VM call: Envoy stops the iteration whatever the guest returns.
     pub stop_iteration: bool,
+    /// An HTTP call was made in this VM call.
+    pub dispatched: bool,
     /// What no correct filter does; the host panics with it once the VM call has returned.
     pub misuse: Vec<String>,
     pub calls: HttpCalls,

@@ -53,6 +53,7 @@ impl Vm {
         let export = export.typed::<P, R>(&self.store)?;
         let state = self.store.data_mut();
         (state.current, state.effective, state.stop_iteration) = (context, None, false);
+        state.dispatched = false;
         export.call(&mut self.store, params).map(Some)
     }
 
