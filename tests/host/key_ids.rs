@@ -483,6 +483,27 @@ fn without_timers_a_client_that_leaves_while_it_fetches_leaves_the_next_one_able
     assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
 }
 
+/// Anybody can send a name and leave.
+#[test]
+fn without_timers_clients_that_leave_do_not_keep_others_from_a_new_key() {
+    let mut scene = settled_without_timers();
+    let new = SigningKey::es256("k2");
+    let mut is_found = false;
+    for second in 0..60 {
+        let leaving = scene.send(naming(&format!("n{second}")));
+        scene.host.close(leaving);
+        scene.host.advance(Duration::from_millis(500));
+        let stream = scene.send(signed_by(&new));
+        if scene.host.outcome(stream) == Outcome::Paused {
+            let call = scene.call_of(stream);
+            scene.give_keys(&call, &[&KEY, &new]);
+        }
+        is_found |= scene.host.close(stream) == Outcome::Continued;
+        scene.host.advance(Duration::from_millis(500));
+    }
+    assert!(is_found, "within a minute");
+}
+
 #[test]
 fn without_timers_a_request_that_has_fetched_the_keys_is_answered_by_them() {
     let mut scene = Scene::start_on(host(Profile::minimal()), &configuration(json!({})));

@@ -350,6 +350,22 @@ fn keys_that_a_worker_took_over_late_count_no_longer_than_for_the_others() {
     fleet.pass();
 }
 
+/// A process that was stopped and goes on: nobody has tried to refresh the keys, and one may have been withdrawn.
+#[test]
+fn keys_that_expired_while_nothing_ran_serve_at_no_worker_before_they_are_refreshed() {
+    let mut fleet = Fleet::with_keys(3);
+    let later = fleet.now() + HOUR;
+    fleet.iter_mut().for_each(|worker| worker.host.set_time(later));
+    let streams = fleet.request(&good("/"));
+    let call = fleet.call();
+    fleet.assert_wait(&streams);
+    fleet.give_keys(&call, &[&STRANGER]);
+    fleet.advance(PICK_UP);
+    for (worker, stream) in fleet.iter().zip(streams) {
+        worker.assert_refused(stream, 401, "invalid_token");
+    }
+}
+
 #[test]
 fn a_reload_with_other_rules_keeps_the_keys() {
     let mut fleet = Fleet::with_keys(3);
