@@ -70,10 +70,15 @@ impl Engine {
         &self.owned_headers
     }
 
-    /// Decides about a request at the time `now`.
+    /// Decides about a request that arrives at the time `now`.
     pub fn decide(&mut self, head: &RequestHead, now: UnixTime) -> Decided {
+        self.decide_again(head, now, now)
+    }
+
+    /// Decides at the time `now` about a request that has `arrived` before that, and waited.
+    pub fn decide_again(&mut self, head: &RequestHead, arrived: UnixTime, now: UnixTime) -> Decided {
         let Self { config, owned_headers, keys } = self;
-        keys.begin_request();
+        keys.begin_request(arrived);
         let requirement = match rule::select(config, head) {
             Ok(requirement) => requirement,
             Err(rejection) => return Decided::refuse(rejection),
@@ -163,6 +168,11 @@ impl Engine {
         space: &mut dyn SharedSpace,
     ) -> Result<Option<Fetch>, FetchError> {
         self.keys.settle(fetch, reply, now, space)
+    }
+
+    /// A call will not be answered, since the request that made it has gone.
+    pub fn abandon(&mut self, fetch: &Fetch, space: &mut dyn SharedSpace) {
+        self.keys.abandon(fetch, space);
     }
 
     /// Leaves what is under way to other workers: this engine ends.

@@ -235,7 +235,7 @@ pub struct Discovery {
     pub metadata: Endpoint,
     /// Where it is if it is not there.
     pub fallback: Option<Endpoint>,
-    /// The servers that keys may be on.
+    /// The servers that keys may be on: those that are named, and that of the metadata.
     pub jwks_hosts: Vec<JwksHost>,
 }
 

@@ -82,14 +82,11 @@ pub(super) fn discovery(node: &Node<'_>, provider_issuer: Option<&str>) -> Resul
     if provider_issuer.is_some_and(|wanted| wanted != issuer) {
         return Err(node.error("an issuer that is not the provider's", "the same issuer in both"));
     }
-    let jwks_hosts = match jwks_hosts {
-        None => {
-            let Endpoint { authority, cluster, .. } = metadata.clone();
-            vec![JwksHost { authority, cluster }]
-        }
-        Some(node) => jwks_hosts_of(&node, &metadata.cluster)?,
-    };
-    let discovery = Discovery { issuer: issuer.to_owned(), metadata, fallback, jwks_hosts };
+    let mut hosts = jwks_hosts.map_or(Ok(Vec::new()), |node| jwks_hosts_of(&node, &metadata.cluster))?;
+    let Endpoint { authority, cluster, .. } = metadata.clone();
+    // Behind those that are named, which may have the same server at another cluster.
+    hosts.push(JwksHost { authority, cluster });
+    let discovery = Discovery { issuer: issuer.to_owned(), metadata, fallback, jwks_hosts: hosts };
     Ok(RemoteKeys { place: KeyPlace::Discovery(discovery), timeout, schedule })
 }
 

@@ -59,6 +59,7 @@ pub(super) type Passed = Rc<Cell<bool>>;
 struct Waiting {
     head: RequestHead,
     passed: Passed,
+    arrived: UnixTime,
     /// What for; `None` for one that only makes a call on its way.
     awaited: Option<Awaited>,
     /// When it gives up.
@@ -102,6 +103,7 @@ impl SharedGateway {
 
     /// Answers the request of the running stream, or has it wait.
     pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead, passed: &Passed) -> Outcome {
+        let arrived = clock::now();
         let decided = self.with(|gateway| gateway.decide(&head));
         let own_fetch = self.with(|gateway| gateway.own_fetch(&decided.decision));
         let must_wait = own_fetch.is_some() || matches!(decided.decision, Decision::Await(_));
@@ -109,8 +111,8 @@ impl SharedGateway {
             return self.answer(&decided, &head, passed);
         }
         let awaited = awaited_by(&decided);
-        let until = self.with(|gateway| gateway.end_of_patience(awaited));
-        let waiting = Waiting { head, passed: Rc::clone(passed), awaited, until };
+        let until = arrived.after(self.with(|gateway| gateway.patience(awaited)));
+        let waiting = Waiting { head, passed: Rc::clone(passed), arrived, awaited, until };
         match self.with(|gateway| gateway.wait(context_id, waiting, own_fetch)) {
             Ok(()) => Outcome::Pause,
             Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
@@ -123,7 +125,7 @@ impl SharedGateway {
     pub(super) fn answer_again(&self, context_id: u32) -> Outcome {
         let waited = self.with(|gateway| {
             let waiting = gateway.waiting.remove(&context_id)?;
-            Some((gateway.decide(&waiting.head), waiting))
+            Some((gateway.decide_again(&waiting), waiting))
         });
         match waited {
             Some((Decided { decision: Decision::Await(_), .. }, Waiting { head, .. })) => {
@@ -176,7 +178,7 @@ impl SharedGateway {
 
     fn answer_waiting(&self, context_id: u32) {
         let Some(mut waiting) = self.with(|gateway| gateway.waiting.remove(&context_id)) else { return };
-        let mut decided = self.with(|gateway| gateway.decide(&waiting.head));
+        let mut decided = self.with(|gateway| gateway.decide_again(&waiting));
         if let Some(awaited) = awaited_by(&decided) {
             if self.with(|gateway| gateway.may_wait_on(&waiting)) {
                 waiting.awaited = Some(awaited);
@@ -207,6 +209,10 @@ impl SharedGateway {
 
 /// What is said to a request that has waited in vain.
 const OUT_OF_PATIENCE: Rejection = Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) };
+
+fn no_configuration() -> Decided {
+    Decided::refuse(Rejection::HostFailure { detail: "there is no configuration".to_owned() })
+}
 
 const fn awaited_by(decided: &Decided) -> Option<Awaited> {
     match &decided.decision {
@@ -253,9 +259,15 @@ impl Gateway {
     fn decide(&mut self, head: &RequestHead) -> Decided {
         match &mut self.engine {
             Some(engine) => engine.decide(head, clock::now()),
-            None => {
-                Decided::refuse(Rejection::HostFailure { detail: "there is no configuration".to_owned() })
-            }
+            None => no_configuration(),
+        }
+    }
+
+    /// The answer to one that has waited.
+    fn decide_again(&mut self, waiting: &Waiting) -> Decided {
+        match &mut self.engine {
+            Some(engine) => engine.decide_again(&waiting.head, waiting.arrived, clock::now()),
+            None => no_configuration(),
         }
     }
 
@@ -273,10 +285,11 @@ impl Gateway {
         self.engine.as_mut()?.own_fetch(decision, clock::now(), &mut self.shared_data)
     }
 
-    fn end_of_patience(&self, awaited: Option<Awaited>) -> UnixTime {
+    /// The longest that a request waits for this.
+    fn patience(&self, awaited: Option<Awaited>) -> Duration {
         let engine = self.engine.as_ref();
         let patience = engine.zip(awaited).map(|(engine, awaited)| engine.patience(awaited.provider()));
-        clock::now().after(patience.unwrap_or_default())
+        patience.unwrap_or_default()
     }
 
     /// Whether a request that has waited, and would have to go on doing so, can: nothing is under way for it on a host
@@ -326,7 +339,14 @@ impl Gateway {
     /// The request of this context is over, whatever became of it.
     pub(super) fn forget(&mut self, context_id: u32) {
         self.waiting.remove(&context_id);
-        self.calls.retain(|_, call| call.context_id != context_id);
+        // Hosts whose streams make calls cancel them with the stream.
+        let calls = self.calls.iter().filter(|(_, call)| call.context_id == context_id);
+        let gone: Vec<_> = calls.map(|(token, _)| *token).collect();
+        for token in gone {
+            if let (Some(call), Some(engine)) = (self.calls.remove(&token), &mut self.engine) {
+                engine.abandon(&call.fetch, &mut self.shared_data);
+            }
+        }
     }
 
     /// The timer fired; it will again after the same period unless it is set anew.

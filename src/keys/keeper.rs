@@ -78,6 +78,8 @@ pub struct Fetch {
     pub if_none_match: Option<String>,
     step: Step,
     began: UnixTime,
+    /// Whether it is made for one request, whatever is under way.
+    is_for_one: bool,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -144,8 +146,8 @@ pub struct KeyKeeper {
     flight: Option<Flight>,
     /// The lease of this worker.
     lease: Option<Lease>,
-    /// Until when another worker fetches.
-    elsewhere: Option<UnixTime>,
+    /// The lease of another worker.
+    elsewhere: Option<Lease>,
     /// Whether keys are to be fetched because there are none that serve.
     is_wanted: bool,
     wanted_key_ids: Vec<KeyIdDigest>,
@@ -169,6 +171,7 @@ struct Held {
     keys: JwkSet,
     /// Of the document.
     digest: [u8; 32],
+    asked_at: UnixTime,
     fetched_at: UnixTime,
     refresh_at: UnixTime,
     fresh_until: UnixTime,
@@ -226,9 +229,13 @@ impl KeyKeeper {
         }
     }
 
-    /// What a request at `now` can do about a key id that the keys it was given do not have.
-    pub fn look_up(&mut self, key_id: &str, now: UnixTime) -> LookUp {
+    /// What a request at `now` can do about a key id that the keys it was given do not have. If these were asked for
+    /// when the request had `arrived`, they are its answer.
+    pub fn look_up(&mut self, key_id: &str, arrived: UnixTime, now: UnixTime) -> LookUp {
         self.mind_the_clock(now);
+        if self.held.as_ref().is_some_and(|held| to_millis(arrived) <= held.asked_at) {
+            return LookUp::Absent;
+        }
         let interval = self.settings.kid_refetch_interval;
         let key_id = KeyIdDigest::of(key_id);
         if self.schedule.absent.contains(&key_id, now, interval) {
@@ -267,9 +274,9 @@ impl KeyKeeper {
     /// Expired keys serve when a refresh has failed, and while one that began in time is under way. Without an attempt
     /// they do not: one of them may have been withdrawn.
     fn may_serve_stale(&self, held: &Held) -> bool {
-        self.schedule.failures > 0
-            || self.elsewhere.is_some()
-            || self.flight.as_ref().is_some_and(|flight| flight.began < held.fresh_until)
+        let began = self.flight.as_ref().map(|flight| flight.began);
+        let began = began.or_else(|| self.elsewhere.map(|lease| lease.began));
+        self.schedule.failures > 0 || began.is_some_and(|began| began < held.fresh_until)
     }
 
     const fn is_under_way(&self) -> bool {
@@ -295,7 +302,7 @@ impl KeyKeeper {
 
     /// A call for one request alone, whatever is under way.
     pub fn fetch_for_one(&self, now: UnixTime) -> Fetch {
-        self.first_step(None, now)
+        Fetch { is_for_one: true, ..self.first_step(None, now) }
     }
 
     /// Takes over what other workers have published.
@@ -312,13 +319,25 @@ impl KeyKeeper {
             let is_impatient = self.elsewhere.is_some() && self.is_awaited;
             read_at.after(if is_impatient { IMPATIENT_POLL } else { POLL })
         });
-        let act = self.elsewhere.or_else(|| self.due_at());
+        let act = self.elsewhere.map(|lease| lease.until).or_else(|| self.due_at());
         look.into_iter().chain(act).min()
     }
 
     /// Whether something has changed since this was last asked, so that waiting requests may have an answer now.
     pub fn take_settled(&mut self) -> Option<ProviderId> {
         std::mem::take(&mut self.has_settled).then_some(self.provider)
+    }
+
+    /// A call will not be answered, since the request that made it has gone. That is nobody's failure.
+    pub fn abandon(&mut self, fetch: &Fetch, space: &mut dyn SharedSpace) {
+        if self.is_own(fetch) {
+            self.release(space);
+        }
+    }
+
+    /// Whether this call is part of the fetch that is under way, not one for a single request.
+    fn is_own(&self, fetch: &Fetch) -> bool {
+        !fetch.is_for_one && self.flight.as_ref().is_some_and(|flight| flight.began == fetch.began)
     }
 
     /// Leaves a fetch that is under way to other workers.
@@ -348,11 +367,9 @@ impl KeyKeeper {
     fn claim(&mut self, read: Read, now: UnixTime, space: &mut dyn SharedSpace) -> Option<Fetch> {
         let mut record = self.record_of(&read);
         let version = read.map(|(_, version)| version);
-        let until = to_millis(now.after(self.longest_flight()));
-        record.lease = Some(Lease { over: version.map_or(0, |Version(version)| version), until });
-        if !self.wanted_key_ids.is_empty() {
-            record.schedule.key_id_fetch_at = Some(now);
-        }
+        let until = to_millis(now.after(self.longest_call()));
+        let over = version.map_or(0, |Version(version)| version);
+        record.lease = Some(Lease { over, began: to_millis(now), until });
         if !self.write(&record, version, space) {
             self.read(now, space);
             return None;
@@ -367,12 +384,25 @@ impl KeyKeeper {
         Some(self.first_step(document.and_then(|document| document.etag), now))
     }
 
-    fn longest_flight(&self) -> Duration {
-        let calls = match &self.place {
-            KeyPlace::Jwks(_) => 1,
-            KeyPlace::Discovery(_) => PATIENCE,
-        };
-        self.timeout.saturating_mul(calls).saturating_add(GRACE)
+    /// Prolongs the lease for another call of the same fetch.
+    fn prolong(&mut self, now: UnixTime, space: &mut dyn SharedSpace) {
+        let Some(flight) = &mut self.flight else { return };
+        let until = to_millis(now.after(self.timeout.saturating_add(GRACE)));
+        flight.until = until;
+        let read = space.get(&self.record_name);
+        let mut record = self.record_of(&read);
+        // Where others are faster it is not prolonged, and at worst they fetch, too.
+        if record.lease == self.lease {
+            record.lease = record.lease.map(|lease| Lease { until, ..lease });
+            if self.write(&record, read.map(|(_, version)| version), space) {
+                self.lease = record.lease;
+            }
+        }
+    }
+
+    /// How long a call that is under way may be waited for.
+    const fn longest_call(&self) -> Duration {
+        self.timeout.saturating_add(GRACE)
     }
 
     fn first_step(&self, if_none_match: Option<String>, now: UnixTime) -> Fetch {
@@ -399,13 +429,21 @@ impl KeyKeeper {
         began: UnixTime,
     ) -> Fetch {
         let Self { provider, timeout, .. } = *self;
-        Fetch { provider, endpoint, timeout, if_none_match, step: Step::Jwks { found_at }, began }
+        Fetch {
+            provider,
+            endpoint,
+            timeout,
+            if_none_match,
+            step: Step::Jwks { found_at },
+            began,
+            is_for_one: false,
+        }
     }
 
     const fn fetch_metadata(&self, endpoint: Endpoint, is_fallback: bool, began: UnixTime) -> Fetch {
         let Self { provider, timeout, .. } = *self;
         let step = Step::Metadata { is_fallback };
-        Fetch { provider, endpoint, timeout, if_none_match: None, step, began }
+        Fetch { provider, endpoint, timeout, if_none_match: None, step, began, is_for_one: false }
     }
 
     /// Takes in the answer to a call. `Ok(Some)` is the next call of the same fetch, `Ok(None)` means that there are
@@ -421,15 +459,26 @@ impl KeyKeeper {
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) -> Result<Option<Fetch>, FetchError> {
+        let (began, is_for_one) = (fetch.began, fetch.is_for_one);
+        if !is_for_one && !self.is_own(&fetch) {
+            // It was given up, and counts neither as a success, which could be older than what is held, nor as a failure.
+            return Ok(None);
+        }
         let taken = match fetch.step {
-            Step::Metadata { is_fallback } => self.take_metadata(is_fallback, fetch.began, reply),
+            Step::Metadata { is_fallback } => {
+                let next = self.take_metadata(is_fallback, began, reply);
+                next.map(|next| next.map(|next| Fetch { is_for_one, ..next }))
+            }
             Step::Jwks { found_at } => {
-                let (etag, began) = (fetch.if_none_match, fetch.began);
+                let etag = fetch.if_none_match;
                 self.take_keys(found_at, etag, began, reply, now, space).map(|()| None)
             }
         };
-        if taken.is_err() {
-            self.fail(now, space);
+        match &taken {
+            Ok(None) => {}
+            Ok(Some(_)) if is_for_one => {}
+            Ok(Some(_)) => self.prolong(now, space),
+            Err(_) => self.fail(now, space),
         }
         taken
     }
@@ -472,14 +521,16 @@ impl KeyKeeper {
             FetchReply::Response { status: 200, headers, body } => {
                 let keys = JwkSet::parse(body, KeyOrigin::Fetched).map_err(FetchError::Jwks)?;
                 let CacheHeaders { max_age, etag } = CacheHeaders::of(headers);
-                let document = Document { fetched_at: to_millis(now), max_age, etag, body: body.to_vec() };
-                self.publish(keys, document, found_at, began, space);
+                let (asked_at, fetched_at) = (to_millis(began), to_millis(now));
+                let document = Document { asked_at, fetched_at, max_age, etag, body: body.to_vec() };
+                self.publish(keys, document, found_at, space);
                 Ok(())
             }
             FetchReply::Response { status: 304, headers, .. }
                 if if_none_match.is_some() && self.held.is_some() =>
             {
-                self.renew(&CacheHeaders::of(headers), if_none_match.as_deref(), now, space);
+                let max_age = CacheHeaders::of(headers).max_age;
+                self.renew(max_age, if_none_match.as_deref(), to_millis(began), to_millis(now), space);
                 Ok(())
             }
             other => Err(no_document(other)),
@@ -492,32 +543,24 @@ impl KeyKeeper {
         keys: JwkSet,
         document: Document,
         found_at: Option<String>,
-        began: UnixTime,
         space: &mut dyn SharedSpace,
     ) {
         let now = document.fetched_at;
         self.read(now, space);
         // Somebody else has fetched since this fetch began: what is held is newer than this.
-        if self.held.as_ref().is_some_and(|held| began < held.fetched_at) {
+        if self.held.as_ref().is_some_and(|held| document.asked_at < held.fetched_at) {
             self.release(space);
             return;
         }
-        let flight = self.flight.take();
+        let looked_for = self.flight.take().map(|flight| flight.key_ids).unwrap_or_default();
+        let found: Vec<_> = keys.key_ids().map(KeyIdDigest::of).collect();
         let interval = self.settings.kid_refetch_interval;
-        let absent: Vec<_> = flight
-            .into_iter()
-            .flat_map(|flight| flight.key_ids)
-            .filter(|wanted| !keys.key_ids().any(|key_id| KeyIdDigest::of(key_id) == *wanted))
-            .collect();
         self.hold(keys, &document);
         self.update(space, |record, _| {
             let is_new = record.document.as_ref().is_none_or(|known| known.body != document.body);
             record.generation = record.generation.saturating_add(is_new.into());
             record.document = Some(document.clone());
-            record.schedule.succeed();
-            for key_id in &absent {
-                record.schedule.absent.note(key_id.clone(), now, interval);
-            }
+            record.schedule.succeed(document.asked_at, now, &looked_for, &found, interval);
             if let Some(uri) = &found_at {
                 record.schedule.jwks_uri = Some(JwksUri { uri: uri.clone(), read_at: now });
             }
@@ -527,26 +570,22 @@ impl KeyKeeper {
     /// The server says that the document has not changed.
     fn renew(
         &mut self,
-        headers: &CacheHeaders,
+        max_age: Option<Duration>,
         etag: Option<&str>,
+        asked_at: UnixTime,
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) {
-        let now = to_millis(now);
-        let flight = self.flight.take();
-        let key_ids = flight.map(|flight| flight.key_ids).unwrap_or_default();
+        let looked_for = self.flight.take().map(|flight| flight.key_ids).unwrap_or_default();
         let interval = self.settings.kid_refetch_interval;
-        let max_age = headers.max_age;
-        self.current(now, max_age);
+        self.current(asked_at, now, max_age);
         self.update(space, |record, _| {
             if let Some(document) = record.document.as_mut().filter(|known| known.etag.as_deref() == etag) {
+                document.asked_at = asked_at;
                 document.fetched_at = now;
                 document.max_age = max_age;
             }
-            record.schedule.succeed();
-            for key_id in &key_ids {
-                record.schedule.absent.note(key_id.clone(), now, interval);
-            }
+            record.schedule.succeed(asked_at, now, &looked_for, &[], interval);
         });
     }
 
@@ -615,7 +654,7 @@ impl KeyKeeper {
         let version = read.as_ref().map(|(_, version)| *version);
         self.is_shared = space.is_shared();
         self.read_at = Some(now);
-        if self.elsewhere.is_some_and(|until| until <= now) {
+        if self.elsewhere.is_some_and(|lease| lease.until <= now) {
             self.elsewhere = None;
             self.has_settled = true;
         }
@@ -633,11 +672,7 @@ impl KeyKeeper {
         self.is_awaited = false;
         self.elsewhere = None;
         let Some(record) = record else { return };
-        let longest = now.after(self.longest_flight());
-        self.elsewhere = record
-            .lease
-            .filter(|lease| self.lease != Some(*lease) && now < lease.until)
-            .map(|lease| lease.until.min(longest));
+        self.elsewhere = record.lease.filter(|lease| self.lease != Some(*lease) && now < lease.until);
         self.schedule = record.schedule;
         self.mind_the_clock(now);
         if let Some(document) = record.document {
@@ -657,7 +692,7 @@ impl KeyKeeper {
         match &self.held {
             Some(held) if document.fetched_at <= held.fetched_at => {}
             Some(held) if held.digest == digest(&document.body) => {
-                self.current(document.fetched_at, document.max_age);
+                self.current(document.asked_at, document.fetched_at, document.max_age);
             }
             // Read like a reply: others can write here.
             _ => {
@@ -669,21 +704,22 @@ impl KeyKeeper {
     }
 
     fn hold(&mut self, keys: JwkSet, document: &Document) {
-        let fetched_at = document.fetched_at;
+        let Document { asked_at, fetched_at, max_age, .. } = *document;
         let digest = digest(&document.body);
         let (refresh_at, fresh_until) = (fetched_at, fetched_at);
-        self.held = Some(Held { keys, digest, fetched_at, refresh_at, fresh_until });
-        self.current(fetched_at, document.max_age);
+        self.held = Some(Held { keys, digest, asked_at, fetched_at, refresh_at, fresh_until });
+        self.current(asked_at, fetched_at, max_age);
     }
 
-    /// The keys held were current at `fetched_at`.
-    fn current(&mut self, fetched_at: UnixTime, max_age: Option<Duration>) {
+    /// The keys held were current at `fetched_at`, when the answer to what was `asked_at` came.
+    fn current(&mut self, asked_at: UnixTime, fetched_at: UnixTime, max_age: Option<Duration>) {
         let KeySchedule { cache_duration, min_cache_duration, .. } = self.settings;
         let lifetime = max_age.map_or(cache_duration, |age| age.clamp(min_cache_duration, cache_duration));
         // Ahead of expiry by a tenth, and by enough for a slow fetch and one more attempt where that fits.
         let lead = (lifetime / 10).max(self.timeout.saturating_mul(2)).min(lifetime / 2);
         let lead = lead.saturating_add(self.jitter.up_to(lead / 2));
         if let Some(held) = &mut self.held {
+            held.asked_at = asked_at;
             held.fetched_at = fetched_at;
             held.refresh_at = fetched_at.after(lifetime.saturating_sub(lead));
             held.fresh_until = fetched_at.after(lifetime);
@@ -692,14 +728,15 @@ impl KeyKeeper {
     }
 
     /// Brings times back that a clock which was set back has moved out of reach: none of them may lie further ahead than
-    /// it could have been set now.
+    /// it could have been set now. A pause that does is none.
     fn mind_the_clock(&mut self, now: UnixTime) {
-        let longest_flight = now.after(self.longest_flight());
+        let longest_call = now.after(self.longest_call());
         let cache_duration = self.settings.cache_duration;
         if let Some(flight) = &mut self.flight {
-            flight.until = flight.until.min(longest_flight);
+            flight.until = flight.until.min(longest_call);
         }
         if let Some(held) = &mut self.held {
+            held.asked_at = held.asked_at.min(now);
             held.fetched_at = held.fetched_at.min(now);
             held.refresh_at = held.refresh_at.min(now.after(cache_duration));
             held.fresh_until = held.fresh_until.min(now.after(cache_duration));
@@ -707,20 +744,35 @@ impl KeyKeeper {
         let longest = LONGEST_BACK_OFF.max(self.settings.first_back_off);
         let Schedule { failing_since, not_before, key_id_fetch_at, .. } = &mut self.schedule;
         *failing_since = failing_since.map(|since| since.min(now));
-        *not_before = not_before.map(|not_before| not_before.min(now.after(longest)));
+        *not_before = not_before.filter(|not_before| *not_before <= now.after(longest));
         *key_id_fetch_at = key_id_fetch_at.map(|at| at.min(now));
-        self.elsewhere = self.elsewhere.map(|until| until.min(longest_flight));
+        if let Some(lease) = &mut self.elsewhere {
+            lease.until = lease.until.min(longest_call);
+        }
     }
 }
 
 type Read = Option<(Vec<u8>, Version)>;
 
 impl Schedule {
-    /// A fetch has brought keys.
-    const fn succeed(&mut self) {
+    /// A fetch that began at `began` has brought keys at `now`, and was made for key ids of which these were found.
+    fn succeed(
+        &mut self,
+        began: UnixTime,
+        now: UnixTime,
+        looked_for: &[KeyIdDigest],
+        found: &[KeyIdDigest],
+        interval: Duration,
+    ) {
         self.failures = 0;
         self.failing_since = None;
         self.not_before = None;
+        if !looked_for.is_empty() {
+            self.key_id_fetch_at = Some(began);
+        }
+        for key_id in looked_for.iter().filter(|key_id| !found.contains(key_id)) {
+            self.absent.note(key_id.clone(), now, interval);
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct KeyStore {
     keepers: Vec<Option<KeyKeeper>>,
     /// Whose keys the request decided last asked for.
     asked: Option<ProviderId>,
+    /// When that request arrived.
+    arrived: UnixTime,
 }
 
 impl KeyStore {
@@ -39,7 +41,11 @@ impl KeyStore {
             KeySource::Local(_) => None,
             KeySource::Remote(remote) => Some(KeyKeeper::new(id, remote, jitter.split())),
         };
-        Self { keepers: config.providers().map(&mut keeper).collect(), asked: None }
+        Self {
+            keepers: config.providers().map(&mut keeper).collect(),
+            asked: None,
+            arrived: UnixTime::from_secs(0),
+        }
     }
 
     /// Has every request fetch for itself, on a host where nothing else can.
@@ -47,9 +53,10 @@ impl KeyStore {
         self.all().for_each(|keeper| keeper.without_timers());
     }
 
-    /// A new request is decided.
-    pub const fn begin_request(&mut self) {
+    /// A request that has `arrived` then is decided, for the first time or again.
+    pub const fn begin_request(&mut self, arrived: UnixTime) {
         self.asked = None;
+        self.arrived = arrived;
     }
 
     /// The keys of `provider`, whose id this is, for a request at `now`.
@@ -63,7 +70,8 @@ impl KeyStore {
 
     /// What a request can do about a key id that the keys of a provider do not have.
     pub fn look_up(&mut self, id: ProviderId, key_id: &str, now: UnixTime) -> LookUp {
-        self.keeper(id).map_or(LookUp::Absent, |keeper| keeper.look_up(key_id, now))
+        let arrived = self.arrived;
+        self.keeper(id).map_or(LookUp::Absent, |keeper| keeper.look_up(key_id, arrived, now))
     }
 
     /// Takes over what other workers have published.
@@ -102,6 +110,13 @@ impl KeyStore {
         match self.keeper(fetch.provider) {
             Some(keeper) => keeper.settle(fetch, reply, now, space),
             None => Ok(None),
+        }
+    }
+
+    /// A call will not be answered, since the request that made it has gone.
+    pub fn abandon(&mut self, fetch: &Fetch, space: &mut dyn SharedSpace) {
+        if let Some(keeper) = self.keeper(fetch.provider) {
+            keeper.abandon(fetch, space);
         }
     }
 

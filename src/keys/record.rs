@@ -41,7 +41,9 @@ pub struct Record {
 pub struct Lease {
     /// The version of the record that it was written over: whoever wrote over that one has the lease.
     pub over: u32,
-    /// Until when: a worker that has died gives nothing back.
+    /// When the fetch began.
+    pub began: UnixTime,
+    /// Until when, unless it is prolonged: a worker that has died gives nothing back.
     pub until: UnixTime,
 }
 
@@ -55,7 +57,7 @@ pub struct Schedule {
     pub failing_since: Option<UnixTime>,
     /// No fetch before this time.
     pub not_before: Option<UnixTime>,
-    /// When the last fetch for key ids that are not known began.
+    /// When the last fetch began that brought keys and was made for key ids that were not known.
     pub key_id_fetch_at: Option<UnixTime>,
     /// Key ids that were not found.
     pub absent: AbsentKeyIds,
@@ -76,6 +78,8 @@ pub struct JwksUri {
 /// A document of keys as it was fetched.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Document {
+    /// When it was asked for last.
+    pub asked_at: UnixTime,
     /// When it was fetched, or last found unchanged.
     pub fetched_at: UnixTime,
     /// For how long it may be kept, by its server.
@@ -99,6 +103,7 @@ struct Head {
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct DocumentHead {
+    asked_at: UnixTime,
     fetched_at: UnixTime,
     max_age: Option<u64>,
     etag: Option<String>,
@@ -116,7 +121,8 @@ impl Record {
         let document = match document {
             None => None,
             Some(DocumentHead { bytes, .. }) if bytes != body.len() || bytes > MAX_JWKS_BYTES => return None,
-            Some(DocumentHead { fetched_at, max_age, etag, .. }) => Some(Document {
+            Some(DocumentHead { asked_at, fetched_at, max_age, etag, .. }) => Some(Document {
+                asked_at,
                 fetched_at,
                 max_age: max_age.map(Duration::from_secs),
                 etag,
@@ -129,6 +135,7 @@ impl Record {
     /// The record as bytes.
     pub fn encode(&self) -> Vec<u8> {
         let document = self.document.as_ref().map(|document| DocumentHead {
+            asked_at: document.asked_at,
             fetched_at: document.fetched_at,
             max_age: document.max_age.map(|max_age| max_age.as_secs()),
             etag: document.etag.clone(),
@@ -188,12 +195,13 @@ mod tests {
         schedule.absent.note(KeyIdDigest::of("k"), now, Duration::from_secs(10));
         schedule.jwks_uri = Some(JwksUri { uri: "https://a/\n\"".to_owned(), read_at: now });
         let document = Document {
+            asked_at: now,
             fetched_at: now,
             max_age: Some(Duration::from_secs(5)),
             etag: Some("\"e\"".to_owned()),
             body: b"{\n\"keys\": []}\n".to_vec(),
         };
-        let lease = Some(Lease { over: u32::MAX, until: now });
+        let lease = Some(Lease { over: u32::MAX, began: now, until: now });
         Record { generation: 7, lease, schedule, document: Some(document) }
     }
 

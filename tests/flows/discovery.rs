@@ -106,9 +106,14 @@ fn keys_may_be_on_another_server_where_the_configuration_allows_it() {
         );
     }
     play(
+        &discovery(hosts.clone()),
+        "t=0 tick -> fetch /.well-known/openid-configuration
+         t=0 metadata https://idp.example https://idp.example/k -> fetch /k",
+    );
+    play(
         &discovery(hosts),
         "t=0 tick -> fetch /.well-known/openid-configuration
-         t=0 metadata https://idp.example https://idp.example/k -> -",
+         t=0 metadata https://idp.example https://other.example/k -> -",
     );
 }
 

@@ -35,11 +35,12 @@ fn a_key_that_was_withdrawn_verifies_nothing_after_the_next_refresh() {
          t=6 tick -> fetch
          t=6 request old -> pass
          t=6 keys new -> -
-         t=6 request old -> wait
-         t=6 tick -> fetch
-         t=6 keys new -> -
          t=6 request old -> 401
-         t=6 request new -> pass",
+         t=7 request old -> wait
+         t=7 tick -> fetch
+         t=7 keys new -> -
+         t=7 request old -> 401
+         t=7 request new -> pass",
     );
 }
 
@@ -72,20 +73,20 @@ fn a_key_id_that_was_looked_for_in_vain_is_looked_for_less_and_less() {
         &remote_configuration("300s"),
         "t=0 tick -> fetch
          t=0 keys good -> -
-         t=0 request old -> wait
-         t=0 tick -> fetch
-         t=0 keys good -> -
-         t=9 request old -> 401
-         t=10 request old -> wait
-         t=10 tick -> fetch
-         t=10 keys good -> -
-         t=20 request old -> 401
-         t=29 request old -> 401
-         t=29 request new -> wait
-         t=29 tick -> fetch
-         t=29 keys good new -> -
-         t=29 request new -> pass
-         t=40 request old -> wait",
+         t=1 request old -> wait
+         t=1 tick -> fetch
+         t=1 keys good -> -
+         t=10 request old -> 401
+         t=11 request old -> wait
+         t=11 tick -> fetch
+         t=11 keys good -> -
+         t=21 request old -> 401
+         t=30 request old -> 401
+         t=30 request new -> wait
+         t=30 tick -> fetch
+         t=30 keys good new -> -
+         t=30 request new -> pass
+         t=41 request old -> wait",
     );
 }
 
@@ -95,14 +96,14 @@ fn a_key_id_that_someone_asked_for_too_early_is_found_soon_after_it_exists() {
         &remote_configuration("3600s"),
         "t=0 tick -> fetch
          t=0 keys good -> -
-         t=0 request next -> wait
-         t=0 tick -> fetch
-         t=0 keys good -> -
-         t=5 request next -> 401
-         t=10 request next -> wait
-         t=10 tick -> fetch
-         t=10 keys good next -> -
-         t=10 request next -> pass",
+         t=1 request next -> wait
+         t=1 tick -> fetch
+         t=1 keys good -> -
+         t=6 request next -> 401
+         t=11 request next -> wait
+         t=11 tick -> fetch
+         t=11 keys good next -> -
+         t=11 request next -> pass",
     );
 }
 
@@ -160,12 +161,12 @@ fn the_interval_is_the_one_that_is_configured() {
         &configuration,
         "t=0 tick -> fetch
          t=0 keys good -> -
-         t=0 request bad -> wait
-         t=0 tick -> fetch
-         t=0 keys good -> -
-         t=59 request other -> 401
-         t=60 request other -> wait
-         t=60 tick -> fetch",
+         t=1 request bad -> wait
+         t=1 tick -> fetch
+         t=1 keys good -> -
+         t=60 request other -> 401
+         t=61 request other -> wait
+         t=61 tick -> fetch",
     );
 }
 

@@ -172,8 +172,8 @@ fn a_clock_that_is_set_back_does_not_put_the_next_fetch_out_of_reach() {
         "t=300000000 request -> wait
          t=300000000 tick -> fetch
          t=300000000 503 -> -
-         t=0 request -> 503 64
-         t=64 tick -> fetch",
+         t=0 request -> wait
+         t=0 tick -> fetch",
     );
     play(
         &remote_configuration("300s"),

@@ -225,19 +225,55 @@ fn times_that_cannot_be_true_are_not_believed() {
     workers.play("t=1000 a tick -> fetch\nt=1000 a keys -> -");
     workers.play("t=0 b request -> wait\nt=0 b tick -> fetch\nt=0 b keys -> -\nt=0 b request -> pass");
 
-    // A lease or a pause that never ends ends when the longest one would.
-    for (field, value, until) in [
-        ("\"lease\":null", "\"lease\":{\"over\":9,\"until\":9999999999999999}", 3),
-        ("\"not_before\":null", "\"not_before\":9999999999999999", 64),
-    ] {
+    // A lease that never ends ends when the longest one would, and a pause that never ends is none.
+    let lease = "\"lease\":{\"over\":9,\"began\":0,\"until\":9999999999999999}";
+    let pause = "\"not_before\":9999999999999999";
+    for (field, value, until) in [("\"lease\":null", lease, 5), ("\"not_before\":null", pause, 2)] {
         let mut workers = Workers::of(&remote_configuration("300s"));
-        workers.play("t=0 a tick -> fetch\nt=0 a 503 -> -\nt=1 a tick -> fetch\nt=1 a ends -> -");
+        workers.play("t=0 a tick -> fetch\nt=0 a ends -> -");
         let text = String::from_utf8(workers.shared().unwrap()).unwrap();
-        let not_before = text.split("\"not_before\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
-        let text = text.replace(&format!("\"not_before\":{not_before}"), "\"not_before\":null");
         assert!(text.contains(field), "{text}");
         workers.write_shared(text.replace(field, value).as_bytes());
-        workers.play("t=2 b tick -> -");
-        workers.play(&format!("t={} b tick -> -\nt={} b tick -> fetch", 1 + until, 2 + until));
+        for second in 2..until {
+            workers.play(&format!("t={second} b tick -> -"));
+        }
+        workers.play(&format!("t={until} b tick -> fetch"));
+    }
+}
+
+#[test]
+fn keys_that_expired_while_nothing_ran_serve_nobody_before_they_are_refreshed() {
+    play(
+        &remote_configuration("10s"),
+        "t=0 a tick -> fetch
+         t=0 a keys -> -
+         t=0 b tick -> -
+         t=100 a tick -> fetch
+         t=100 b tick -> -
+         t=100 a request -> wait
+         t=100 b request -> wait",
+    );
+}
+
+#[test]
+fn a_fetch_for_a_key_id_that_nobody_finished_counts_for_nothing() {
+    for end in ["ends", "dies"] {
+        play(
+            &remote_configuration("300s"),
+            &format!(
+                "t=0 a tick -> fetch
+                 t=0 a keys old -> -
+                 t=0 b tick -> -
+                 t=1 a request new -> wait
+                 t=1 b request new -> wait
+                 t=1 a tick -> fetch
+                 t=1 b tick -> -
+                 t=2 a {end} -> -
+                 t=4.1 b tick -> fetch
+                 t=4.1 b request new -> wait
+                 t=4.1 b keys new -> -
+                 t=4.1 b request new -> pass"
+            ),
+        );
     }
 }
