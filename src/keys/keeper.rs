@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{Endpoint, KeyPlace, KeySchedule, ProviderId, RemoteKeys};
-use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin, MAX_JWKS_BYTES};
+use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin};
 use crate::keys::cache_headers::CacheHeaders;
 use crate::keys::discovery::{self, MetadataError};
 use crate::keys::key_ids::KeyIdDigest;
@@ -84,10 +84,23 @@ pub struct Fetch {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Step {
-    /// The metadata, at the first of its places or at the other one.
-    Metadata { is_fallback: bool },
+    /// The metadata, and where it is if it is not there.
+    Metadata { fallback: Option<Endpoint> },
     /// The keys, at this URI of the metadata if it has just been read.
     Jwks { found_at: Option<String> },
+}
+
+/// What the answer to a call comes to.
+enum Answer {
+    /// Another call must be made.
+    Next(Fetch),
+    Keys {
+        keys: JwkSet,
+        document: Document,
+    },
+    NotModified {
+        max_age: Option<Duration>,
+    },
 }
 
 /// What a server answered.
@@ -144,8 +157,6 @@ pub struct KeyKeeper {
     version: Option<Version>,
     read_at: Option<UnixTime>,
     flight: Option<Flight>,
-    /// The lease of this worker.
-    lease: Option<Lease>,
     /// The lease of another worker.
     elsewhere: Option<Lease>,
     /// Whether keys are to be fetched because there are none that serve.
@@ -159,6 +170,7 @@ pub struct KeyKeeper {
 /// A fetch of this worker that is under way.
 #[derive(Debug)]
 struct Flight {
+    lease: Lease,
     began: UnixTime,
     /// When it counts as lost.
     until: UnixTime,
@@ -194,7 +206,6 @@ impl KeyKeeper {
             version: None,
             read_at: None,
             flight: None,
-            lease: None,
             elsewhere: None,
             is_wanted: true,
             wanted_key_ids: Vec::new(),
@@ -289,8 +300,8 @@ impl KeyKeeper {
     /// [`settle`](Self::settle) is called or it counts as lost.
     pub fn next_fetch(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Option<Fetch> {
         self.mind_the_clock(now);
-        if self.flight.as_ref().is_some_and(|flight| flight.until <= now) {
-            self.fail(now, space);
+        if let Some(lost) = self.flight.take_if(|flight| flight.until <= now) {
+            self.fail(&lost, now, space);
         }
         if self.flight.is_some() {
             return None;
@@ -342,8 +353,8 @@ impl KeyKeeper {
 
     /// Leaves a fetch that is under way to other workers.
     pub fn release(&mut self, space: &mut dyn SharedSpace) {
-        if self.flight.take().is_some() {
-            self.update(space, |_, _| ());
+        if let Some(flight) = self.flight.take() {
+            self.update(Some(&flight), space, |_, _| ());
         }
     }
 
@@ -369,14 +380,15 @@ impl KeyKeeper {
         let version = read.map(|(_, version)| version);
         let until = to_millis(now.after(self.longest_call()));
         let over = version.map_or(0, |Version(version)| version);
-        record.lease = Some(Lease { over, began: to_millis(now), until });
+        let lease = Lease { over, began: to_millis(now), until };
+        record.lease = Some(lease);
         if !self.write(&record, version, space) {
             self.read(now, space);
             return None;
         }
-        self.lease = record.lease;
         self.schedule = record.schedule;
-        self.flight = Some(Flight { began: now, until, key_ids: std::mem::take(&mut self.wanted_key_ids) });
+        let key_ids = std::mem::take(&mut self.wanted_key_ids);
+        self.flight = Some(Flight { lease, began: now, until, key_ids });
         // Only a document that is there for the others, too, may be answered by "not modified".
         let document = record
             .document
@@ -386,18 +398,17 @@ impl KeyKeeper {
 
     /// Prolongs the lease for another call of the same fetch.
     fn prolong(&mut self, now: UnixTime, space: &mut dyn SharedSpace) {
-        let Some(flight) = &mut self.flight else { return };
-        let until = to_millis(now.after(self.timeout.saturating_add(GRACE)));
-        flight.until = until;
+        let Some(mut flight) = self.flight.take() else { return };
+        flight.until = to_millis(now.after(self.longest_call()));
         let read = space.get(&self.record_name);
         let mut record = self.record_of(&read);
         // Where others are faster it is not prolonged, and at worst they fetch, too.
-        if record.lease == self.lease {
-            record.lease = record.lease.map(|lease| Lease { until, ..lease });
-            if self.write(&record, read.map(|(_, version)| version), space) {
-                self.lease = record.lease;
-            }
+        if record.lease == Some(flight.lease) {
+            flight.lease.until = flight.until;
+            record.lease = Some(flight.lease);
+            self.write(&record, read.map(|(_, version)| version), space);
         }
+        self.flight = Some(flight);
     }
 
     /// How long a call that is under way may be waited for.
@@ -407,7 +418,7 @@ impl KeyKeeper {
 
     fn first_step(&self, if_none_match: Option<String>, now: UnixTime) -> Fetch {
         let discovery = match &self.place {
-            KeyPlace::Jwks(endpoint) => return self.fetch_keys(endpoint.clone(), None, if_none_match, now),
+            KeyPlace::Jwks(endpoint) => return self.fetch(endpoint.clone(), JWKS, if_none_match, now),
             KeyPlace::Discovery(discovery) => discovery,
         };
         // Metadata is not read for every refresh, but again after a failure.
@@ -416,42 +427,31 @@ impl KeyKeeper {
             self.schedule.failures == 0 && known.read_at <= now && age < METADATA_LIFETIME
         });
         match known.and_then(|known| discovery::endpoint(discovery, &known.uri).ok()) {
-            Some(endpoint) => self.fetch_keys(endpoint, None, if_none_match, now),
-            None => self.fetch_metadata(discovery.metadata.clone(), false, now),
+            Some(endpoint) => self.fetch(endpoint, JWKS, if_none_match, now),
+            None => {
+                let endpoint = discovery.metadata.clone();
+                self.fetch(endpoint, Step::Metadata { fallback: discovery.fallback.clone() }, None, now)
+            }
         }
     }
 
-    fn fetch_keys(
+    const fn fetch(
         &self,
         endpoint: Endpoint,
-        found_at: Option<String>,
+        step: Step,
         if_none_match: Option<String>,
         began: UnixTime,
     ) -> Fetch {
         let Self { provider, timeout, .. } = *self;
-        Fetch {
-            provider,
-            endpoint,
-            timeout,
-            if_none_match,
-            step: Step::Jwks { found_at },
-            began,
-            is_for_one: false,
-        }
+        Fetch { provider, endpoint, timeout, if_none_match, step, began, is_for_one: false }
     }
 
-    const fn fetch_metadata(&self, endpoint: Endpoint, is_fallback: bool, began: UnixTime) -> Fetch {
-        let Self { provider, timeout, .. } = *self;
-        let step = Step::Metadata { is_fallback };
-        Fetch { provider, endpoint, timeout, if_none_match: None, step, began, is_for_one: false }
-    }
-
-    /// Takes in the answer to a call. `Ok(Some)` is the next call of the same fetch, `Ok(None)` means that there are
-    /// keys.
+    /// Takes in the answer to a call. `Ok(Some)` is the next call of the same fetch.
     ///
     /// # Errors
     ///
-    /// Why there are no new keys. What was held before is still held.
+    /// Why there are no new keys. What was held before is still held. Calls for one request, and those that have been
+    /// given up, bring keys like any other, but their failure is not the provider's.
     pub fn settle(
         &mut self,
         fetch: Fetch,
@@ -459,110 +459,102 @@ impl KeyKeeper {
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) -> Result<Option<Fetch>, FetchError> {
-        let (began, is_for_one) = (fetch.began, fetch.is_for_one);
-        if !is_for_one && !self.is_own(&fetch) {
-            // It was given up, and counts neither as a success, which could be older than what is held, nor as a failure.
-            return Ok(None);
-        }
-        let taken = match fetch.step {
-            Step::Metadata { is_fallback } => {
-                let next = self.take_metadata(is_fallback, began, reply);
-                next.map(|next| next.map(|next| Fetch { is_for_one, ..next }))
+        self.read(now, space);
+        let is_own = self.is_own(&fetch);
+        let answer = match self.read_answer(&fetch, reply, now) {
+            Ok(Answer::Next(next)) => {
+                if is_own {
+                    self.prolong(now, space);
+                }
+                return Ok(Some(next));
             }
-            Step::Jwks { found_at } => {
-                let etag = fetch.if_none_match;
-                self.take_keys(found_at, etag, began, reply, now, space).map(|()| None)
-            }
+            answer => answer,
         };
-        match &taken {
-            Ok(None) => {}
-            Ok(Some(_)) if is_for_one => {}
-            Ok(Some(_)) => self.prolong(now, space),
-            Err(_) => self.fail(now, space),
+        let flight = self.flight.take_if(|_| is_own);
+        match answer {
+            Ok(Answer::Next(next)) => Ok(Some(next)),
+            Ok(Answer::Keys { keys, document }) => {
+                self.publish(flight, keys, document, fetch, space);
+                Ok(None)
+            }
+            Ok(Answer::NotModified { max_age }) => {
+                self.renew(flight, max_age, &fetch, to_millis(now), space);
+                Ok(None)
+            }
+            Err(error) => {
+                if let Some(flight) = flight {
+                    self.fail(&flight, now, space);
+                }
+                Err(error)
+            }
         }
-        taken
     }
 
-    fn take_metadata(
-        &self,
-        is_fallback: bool,
-        began: UnixTime,
-        reply: FetchReply<'_>,
-    ) -> Result<Option<Fetch>, FetchError> {
-        let KeyPlace::Discovery(discovery) = &self.place else { return Ok(None) };
-        match reply {
-            FetchReply::Response { status: 200, body, .. } => {
-                check_size(body)?;
-                let uri = discovery::jwks_uri(discovery, body).map_err(FetchError::Metadata)?;
-                let endpoint = discovery::endpoint(discovery, &uri).map_err(FetchError::Metadata)?;
-                Ok(Some(self.fetch_keys(endpoint, Some(uri), None, began)))
+    fn read_answer(&self, fetch: &Fetch, reply: FetchReply<'_>, now: UnixTime) -> Result<Answer, FetchError> {
+        match (&fetch.step, reply) {
+            (Step::Metadata { .. }, FetchReply::Response { status: 200, body, .. }) => {
+                self.read_metadata(fetch, body)
             }
             // Some have it at one place, some at the other.
-            FetchReply::Response { status, .. } => match &discovery.fallback {
-                Some(fallback) if !is_fallback => {
-                    Ok(Some(self.fetch_metadata(fallback.clone(), true, began)))
-                }
-                _ => Err(FetchError::Status(status)),
-            },
-            other => Err(no_document(other)),
-        }
-    }
-
-    fn take_keys(
-        &mut self,
-        found_at: Option<String>,
-        if_none_match: Option<String>,
-        began: UnixTime,
-        reply: FetchReply<'_>,
-        now: UnixTime,
-        space: &mut dyn SharedSpace,
-    ) -> Result<(), FetchError> {
-        match reply {
-            FetchReply::Response { status: 200, headers, body } => {
+            (Step::Metadata { fallback: Some(fallback) }, FetchReply::Response { .. }) => {
+                let (endpoint, step) = (fallback.clone(), Step::Metadata { fallback: None });
+                Ok(Answer::Next(Fetch { endpoint, step, ..fetch.clone() }))
+            }
+            (Step::Jwks { .. }, FetchReply::Response { status: 200, headers, body }) => {
                 let keys = JwkSet::parse(body, KeyOrigin::Fetched).map_err(FetchError::Jwks)?;
                 let CacheHeaders { max_age, etag } = CacheHeaders::of(headers);
-                let (asked_at, fetched_at) = (to_millis(began), to_millis(now));
+                let (asked_at, fetched_at) = (to_millis(fetch.began), to_millis(now));
                 let document = Document { asked_at, fetched_at, max_age, etag, body: body.to_vec() };
-                self.publish(keys, document, found_at, space);
-                Ok(())
+                Ok(Answer::Keys { keys, document })
             }
-            FetchReply::Response { status: 304, headers, .. }
-                if if_none_match.is_some() && self.held.is_some() =>
+            (Step::Jwks { .. }, FetchReply::Response { status: 304, headers, .. })
+                if fetch.if_none_match.is_some() && self.held.is_some() =>
             {
-                let max_age = CacheHeaders::of(headers).max_age;
-                self.renew(max_age, if_none_match.as_deref(), to_millis(began), to_millis(now), space);
-                Ok(())
+                Ok(Answer::NotModified { max_age: CacheHeaders::of(headers).max_age })
             }
-            other => Err(no_document(other)),
+            (_, FetchReply::Response { status, .. }) => Err(FetchError::Status(status)),
+            (_, FetchReply::TooLarge { bytes }) => Err(FetchError::Jwks(JwksError::TooLarge { bytes })),
+            (_, FetchReply::Failure) => Err(FetchError::NoResponse),
         }
     }
 
-    /// A fetch brought keys.
+    fn read_metadata(&self, fetch: &Fetch, body: &[u8]) -> Result<Answer, FetchError> {
+        let KeyPlace::Discovery(discovery) = &self.place else { return Err(FetchError::NoResponse) };
+        let uri = discovery::jwks_uri(discovery, body).map_err(FetchError::Metadata)?;
+        let endpoint = discovery::endpoint(discovery, &uri).map_err(FetchError::Metadata)?;
+        let step = Step::Jwks { found_at: Some(uri) };
+        Ok(Answer::Next(Fetch { endpoint, step, ..fetch.clone() }))
+    }
+
+    /// A call brought keys.
     fn publish(
         &mut self,
+        flight: Option<Flight>,
         keys: JwkSet,
         document: Document,
-        found_at: Option<String>,
+        fetch: Fetch,
         space: &mut dyn SharedSpace,
     ) {
-        let now = document.fetched_at;
-        self.read(now, space);
-        // Somebody else has fetched since this fetch began: what is held is newer than this.
-        if self.held.as_ref().is_some_and(|held| document.asked_at < held.fetched_at) {
-            self.release(space);
+        // What is held was asked for later.
+        if self.held.as_ref().is_some_and(|held| document.asked_at < held.asked_at) {
+            self.update(flight.as_ref(), space, |_, _| ());
             return;
         }
-        let looked_for = self.flight.take().map(|flight| flight.key_ids).unwrap_or_default();
+        let now = document.fetched_at;
         let found: Vec<_> = keys.key_ids().map(KeyIdDigest::of).collect();
         let interval = self.settings.kid_refetch_interval;
         self.hold(keys, &document);
-        self.update(space, |record, _| {
+        let jwks_uri = match fetch.step {
+            Step::Jwks { found_at: Some(uri) } => Some(JwksUri { uri, read_at: now }),
+            _ => None,
+        };
+        self.update(flight.as_ref(), space, |record, _| {
             let is_new = record.document.as_ref().is_none_or(|known| known.body != document.body);
             record.generation = record.generation.saturating_add(is_new.into());
             record.document = Some(document.clone());
-            record.schedule.succeed(document.asked_at, now, &looked_for, &found, interval);
-            if let Some(uri) = &found_at {
-                record.schedule.jwks_uri = Some(JwksUri { uri: uri.clone(), read_at: now });
+            record.schedule.succeed(flight.as_ref(), &found, now, interval);
+            if jwks_uri.is_some() {
+                record.schedule.jwks_uri.clone_from(&jwks_uri);
             }
         });
     }
@@ -570,35 +562,32 @@ impl KeyKeeper {
     /// The server says that the document has not changed.
     fn renew(
         &mut self,
+        flight: Option<Flight>,
         max_age: Option<Duration>,
-        etag: Option<&str>,
-        asked_at: UnixTime,
+        fetch: &Fetch,
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) {
-        let looked_for = self.flight.take().map(|flight| flight.key_ids).unwrap_or_default();
+        let asked_at = to_millis(fetch.began);
         let interval = self.settings.kid_refetch_interval;
         self.current(asked_at, now, max_age);
-        self.update(space, |record, _| {
-            if let Some(document) = record.document.as_mut().filter(|known| known.etag.as_deref() == etag) {
+        self.update(flight.as_ref(), space, |record, _| {
+            let document = record.document.as_mut();
+            if let Some(document) = document.filter(|document| document.etag == fetch.if_none_match) {
                 document.asked_at = asked_at;
                 document.fetched_at = now;
                 document.max_age = max_age;
             }
-            record.schedule.succeed(asked_at, now, &looked_for, &[], interval);
+            record.schedule.succeed(flight.as_ref(), &[], now, interval);
         });
     }
 
-    /// The fetch that is under way brought no usable keys. What is held stays. When none is, this is the answer to one
-    /// that has been given up or overtaken, and counts for nothing: calls that fail together are one failure.
-    fn fail(&mut self, now: UnixTime, space: &mut dyn SharedSpace) {
-        if self.flight.take().is_none() {
-            return;
-        }
-        let mut jitter = self.jitter.clone();
-        self.jitter.next();
+    /// A fetch of this worker brought no usable keys. What is held stays.
+    fn fail(&mut self, flight: &Flight, now: UnixTime, space: &mut dyn SharedSpace) {
+        let mut jitter = self.jitter.split();
         let first = self.settings.first_back_off;
-        self.update(space, |record, is_ours| {
+        self.update(Some(flight), space, |record, is_ours| {
+            // Otherwise another worker has taken over, and says itself what came of it.
             if is_ours {
                 let schedule = &mut record.schedule;
                 schedule.not_before = Some(now.after(back_off(first, schedule.failures, &mut jitter)));
@@ -610,11 +599,17 @@ impl KeyKeeper {
 
     // What workers know together.
 
-    /// Changes the record, whatever others do to it meanwhile, and gives back the lease. `change` is also told whether
-    /// the lease was this worker's. When others are always faster, the change is made here alone.
-    fn update(&mut self, space: &mut dyn SharedSpace, mut change: impl FnMut(&mut Record, bool)) {
+    /// Changes the record, whatever others do to it meanwhile, and gives back the lease of a fetch that has ended.
+    /// `change` is also told whether the lease still was that fetch's. When others are always faster, the change is made
+    /// here alone.
+    fn update(
+        &mut self,
+        ended: Option<&Flight>,
+        space: &mut dyn SharedSpace,
+        mut change: impl FnMut(&mut Record, bool),
+    ) {
         let mut record = Record::default();
-        let lease = self.lease.take();
+        let lease = ended.map(|flight| flight.lease);
         for _ in 0..MAX_UPDATES {
             let read = space.get(&self.record_name);
             record = self.record_of(&read);
@@ -672,7 +667,8 @@ impl KeyKeeper {
         self.is_awaited = false;
         self.elsewhere = None;
         let Some(record) = record else { return };
-        self.elsewhere = record.lease.filter(|lease| self.lease != Some(*lease) && now < lease.until);
+        let own = self.flight.as_ref().map(|flight| flight.lease);
+        self.elsewhere = record.lease.filter(|lease| own != Some(*lease) && now < lease.until);
         self.schedule = record.schedule;
         self.mind_the_clock(now);
         if let Some(document) = record.document {
@@ -752,42 +748,24 @@ impl KeyKeeper {
     }
 }
 
+/// Keys at an address that is known.
+const JWKS: Step = Step::Jwks { found_at: None };
+
 type Read = Option<(Vec<u8>, Version)>;
 
 impl Schedule {
-    /// A fetch that began at `began` has brought keys at `now`, and was made for key ids of which these were found.
-    fn succeed(
-        &mut self,
-        began: UnixTime,
-        now: UnixTime,
-        looked_for: &[KeyIdDigest],
-        found: &[KeyIdDigest],
-        interval: Duration,
-    ) {
+    /// A fetch has brought keys at `now`, these among them.
+    fn succeed(&mut self, flight: Option<&Flight>, found: &[KeyIdDigest], now: UnixTime, interval: Duration) {
         self.failures = 0;
         self.failing_since = None;
         self.not_before = None;
-        if !looked_for.is_empty() {
-            self.key_id_fetch_at = Some(began);
+        let Some(Flight { began, key_ids, .. }) = flight else { return };
+        if !key_ids.is_empty() {
+            self.key_id_fetch_at = Some(*began);
         }
-        for key_id in looked_for.iter().filter(|key_id| !found.contains(key_id)) {
+        for key_id in key_ids.iter().filter(|key_id| !found.contains(key_id)) {
             self.absent.note(key_id.clone(), now, interval);
         }
-    }
-}
-
-fn check_size(body: &[u8]) -> Result<(), FetchError> {
-    if body.len() > MAX_JWKS_BYTES {
-        return Err(FetchError::Jwks(JwksError::TooLarge { bytes: body.len() }));
-    }
-    Ok(())
-}
-
-const fn no_document(reply: FetchReply<'_>) -> FetchError {
-    match reply {
-        FetchReply::Response { status, .. } => FetchError::Status(status),
-        FetchReply::TooLarge { bytes } => FetchError::Jwks(JwksError::TooLarge { bytes }),
-        FetchReply::Failure => FetchError::NoResponse,
     }
 }
 
