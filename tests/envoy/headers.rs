@@ -52,7 +52,7 @@ async fn no_identity_header_comes_in_through_the_trailers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_body_of_an_undecided_request_does_not_release_it() {
     let scene = Scene::start().await;
-    scene.idp.answer_after(Duration::from_millis(700));
+    scene.idp.hold();
     let envoy = Envoy::with_filter(scene.configuration(json!({})), &scene.upstream)
         .cluster("idp", scene.idp.address())
         .bootstrap(|bootstrap| {
@@ -71,6 +71,8 @@ async fn the_body_of_an_undecided_request_does_not_release_it() {
     client.write(b"1\r\nx\r\n").await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     client.write(b"0\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    scene.idp.release();
     assert_eq!(client.read_reply("POST").await.status, 401);
     assert!(scene.upstream.requests().is_empty(), "{:?}", scene.upstream.requests());
 
@@ -79,11 +81,15 @@ async fn the_body_of_an_undecided_request_does_not_release_it() {
     assert_eq!(good.send(envoy.gateway()).await.status, 200, "and what is let through keeps its body");
     assert_eq!(scene.upstream.last_request().body_length, 100_000);
     let waiting = Scene::start().await;
-    waiting.idp.answer_after(Duration::from_millis(300));
+    waiting.idp.hold();
     let envoy = waiting.envoy().await;
     let mut good = waiting.good_request("/x").body("y".repeat(1000));
     good.method = "POST".to_owned();
-    assert_eq!(good.send(envoy.gateway()).await.status, 200, "also when it has waited");
+    let mut client = Http1::connect(envoy.gateway()).await;
+    client.write_request(&good).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    waiting.idp.release();
+    assert_eq!(client.read_reply("POST").await.status, 200, "also when it has waited");
     assert_eq!(waiting.upstream.last_request().body_length, 1000);
 }
 

@@ -17,9 +17,11 @@
 
 mod configuration;
 mod differential;
+mod discovery;
 mod headers;
 mod keys;
 mod load_test;
+mod outages;
 mod refusals;
 mod scene;
 mod self_test;

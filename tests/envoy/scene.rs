@@ -66,6 +66,26 @@ impl Scene {
         })
     }
 
+    /// The same, with keys from `idp` behind `cluster` and `extra` fields of `remote_jwks`.
+    pub fn configuration_with_keys(&self, idp: &JwksServer, cluster: &str, extra: Value) -> Value {
+        let mut remote = json!({
+            "http_uri": { "uri": idp.uri(), "cluster": cluster, "timeout": "2s" },
+            "cache_duration": "300s",
+        });
+        for (name, value) in extra.as_object().into_iter().flatten() {
+            remote[name] = value.clone();
+        }
+        self.configuration(json!({ "remote_jwks": remote }))
+    }
+
+    /// What `jwt_authn` needs to ask for the same tokens.
+    pub fn native_configuration(&self, idp: &JwksServer, cluster: &str, cache_duration: &str) -> Value {
+        let extra = json!({ "cache_duration": cache_duration });
+        let mut configuration = self.configuration_with_keys(idp, cluster, extra);
+        configuration.as_object_mut().unwrap().remove("realm");
+        configuration
+    }
+
     pub fn token(&self) -> String {
         self.key.sign(&claims(json!({})))
     }

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{Envoy, Http1, Http2, JwksReply, JwksServer, Request, Upstream, load};
+use crate::support::{
+    Envoy, Http1, Http2, JwksReply, JwksServer, Request, Traffic, Upstream, eventually, load, percentile,
+    send_and_leave_open, statuses,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_of_a_request_reach_the_upstream_unchanged() {
@@ -175,6 +179,58 @@ async fn the_key_endpoint_misbehaves_as_it_is_told() {
     assert_eq!(fetch().await.body.len(), 1 << 20);
     assert_eq!(server.fetches(), 7);
     assert!(server.last_fetch().starts_with("GET /jwks.json HTTP/1.1\r\n"));
+
+    server.answer_with(JwksReply::Truncated(vec![b'x'; 1 << 10]));
+    let mut client = Http1::connect(envoy.gateway()).await;
+    assert!(client.try_send(&Request::get("/jwks.json")).await.is_none(), "half a body is no reply");
+    server.answer_at("/other", JwksReply::Status(404));
+    assert_eq!(Request::get("/other").send(envoy.gateway()).await.status, 404);
+    assert_eq!(server.history().last().unwrap().path(), "/other");
+
+    server.answer_with(JwksReply::with_headers(&jwks([]), &[("etag", "\"one\""), ("age", "1")]));
+    let known = |etag| Request::get("/jwks.json").header("if-none-match", etag);
+    for (etag, status) in [("\"one\"", 304), ("\"two\"", 200)] {
+        let reply = known(etag).send(envoy.gateway()).await;
+        assert_eq!((reply.status, reply.header("age")), (status, Some("1")));
+    }
+
+    server.go_down().await;
+    assert_eq!(fetch().await.status, 503);
+    server.come_back();
+    assert_eq!(fetch().await.json(), jwks([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_held_back_until_it_is_released() {
+    let server = JwksServer::start(&jwks([])).await;
+    server.hold();
+    let mut client = Http1::connect(server.address()).await;
+    client.write_request(&Request::get("/jwks.json")).await;
+    eventually("the fetch arrives", Duration::from_secs(5), async || server.fetches() == 1).await;
+    assert!(timeout(Duration::from_millis(100), client.read_reply("GET")).await.is_err());
+    server.release();
+    assert_eq!(client.read_reply("GET").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_goes_on_until_it_is_stopped_and_gives_all_answers() {
+    let upstream = Upstream::start().await;
+    let envoy = Envoy::without_filter(&upstream).start().await;
+    let build = |index| Request::get(&format!("/{index}"));
+    let traffic = Traffic::start(envoy.gateway(), 3, Duration::from_millis(2), build);
+    traffic.go_on_for(50).await;
+    let answers = traffic.stop().await;
+    assert!(answers.len() >= 50);
+    assert_eq!(statuses(&answers), [(200, answers.len())].into());
+    assert_eq!(upstream.requests().len(), answers.len());
+    assert!(percentile(&answers, 50) <= percentile(&answers, 99));
+    assert!(answers.is_sorted_by_key(|answer| answer.sent));
+
+    let held = JwksServer::start(&jwks([])).await;
+    held.hold();
+    let waiting = send_and_leave_open(held.address(), 5, &Request::get("/")).await;
+    eventually("all have been sent", Duration::from_secs(5), async || held.fetches() == 5).await;
+    assert_eq!(waiting.len(), 5);
 }
 
 /// A configuration of `jwt_authn` that wants a token signed with `keys` on every path.

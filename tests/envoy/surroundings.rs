@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{Scene, claims, now};
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{Envoy, Request};
+use crate::support::{Envoy, Request, eventually};
 
 /// The connection manager of the listener whose requests pass the filter.
 fn manager(bootstrap: &mut Value) -> &mut Value {
@@ -292,22 +292,14 @@ async fn keys_may_come_from_an_environment_variable_that_the_plugin_passes_on() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_async_fetch_keys_are_there_before_the_first_request() {
+async fn with_async_fetch_keys_are_there_before_the_first_request_as_without_it() {
     let scene = Scene::start().await;
-    let mut configuration = scene.configuration(json!({}));
-    configuration["providers"]["acme"]["remote_jwks"]["async_fetch"] = json!({ "fast_listener": true });
+    let remote = json!({ "async_fetch": { "fast_listener": true } });
+    let configuration = scene.configuration_with_keys(&scene.idp, "idp", remote);
     let envoy =
         Envoy::with_filter(configuration, &scene.upstream).cluster("idp", scene.idp.address()).start().await;
-    for _ in 0..100 {
-        if scene.idp.fetches() > 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let fetches = scene.idp.fetches();
-    assert!(fetches > 0);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let fetches = scene.idp.fetches().max(fetches);
+    let is_fetched = async || scene.idp.fetches() == 1;
+    eventually("keys are fetched without a request", Duration::from_secs(20), is_fetched).await;
     assert_eq!(scene.good_request("/x").send(envoy.gateway()).await.status, 200);
-    assert_eq!(scene.idp.fetches(), fetches, "the request needed no fetch of its own");
+    assert_eq!(scene.idp.fetches(), 1, "the request needed no fetch of its own");
 }

@@ -85,6 +85,19 @@ impl Envoy {
             .collect()
     }
 
+    /// The value of one counter or gauge.
+    pub async fn stat(&self, name: &str) -> u64 {
+        let stats = self.stats(name).await;
+        *stats.get(name).unwrap_or_else(|| panic!("there is no {name}: {stats:?}"))
+    }
+
+    /// The memory that the process has in use, in MiB.
+    pub fn resident_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// Everything that Envoy and the filter have logged so far.
     pub fn log(&self) -> String {
         self.process.log()

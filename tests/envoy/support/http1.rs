@@ -26,8 +26,21 @@ impl Http1 {
 
     /// Sends a request and waits for its reply.
     pub async fn send(&mut self, request: &Request) -> Reply {
-        self.write(&self.serialize(request)).await;
+        self.write_request(request).await;
         self.read_reply(&request.method).await
+    }
+
+    /// The same, but `None` when the connection ends without a reply.
+    pub async fn try_send(&mut self, request: &Request) -> Option<Reply> {
+        self.stream.write_all(&self.serialize(request)).await.ok()?;
+        timeout(ANSWER_TIMEOUT, self.try_read_reply(&request.method))
+            .await
+            .unwrap_or_else(|_| panic!("no reply within {ANSWER_TIMEOUT:?}"))
+    }
+
+    /// Sends a request; its reply is left to [`read_reply`](Self::read_reply).
+    pub async fn write_request(&mut self, request: &Request) {
+        self.write(&self.serialize(request)).await;
     }
 
     /// Sends these bytes, whatever they are.

@@ -24,14 +24,26 @@ pub mod tokens;
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 pub use self::envoy::Envoy;
 pub use self::http1::Http1;
 pub use self::http2::Http2;
-pub use self::jwks_server::{JwksReply, JwksServer};
-pub use self::load::load;
+pub use self::jwks_server::{Fetch, JwksReply, JwksServer};
+pub use self::load::{Answer, Traffic, load, percentile, send_and_leave_open, statuses};
 pub use self::message::{Reply, Request};
 pub use self::upstream::{ReceivedRequest, Upstream};
 pub use self::wasm::path as filter_module;
 
 /// After this time without an answer a case has failed, so that a hanging filter does not hang the suite.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Waits until something holds, which must be `within` a time, and gives how long it took.
+pub async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < within, "not within {within:?}: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    started.elapsed()
+}
