@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::scene::{Scene, assert_alive, assert_no_vm_failure, claims};
+use crate::scene::{Scene, assert_alive, assert_no_vm_failure, claims, patient};
 use crate::support::tokens::{SigningKey, jwks};
 use crate::support::{Envoy, Fetch, JwksReply, JwksServer, Request, Traffic, eventually, load};
 
@@ -264,8 +264,7 @@ async fn every_algorithm_verifies_in_the_shipped_module() {
 async fn more_requests_than_may_wait_are_turned_away_and_nothing_breaks() {
     let scene = Scene::start().await;
     scene.idp.hold();
-    let remote = json!({ "http_uri": { "uri": scene.idp.uri(), "cluster": "idp", "timeout": "30s" } });
-    let configuration = scene.configuration_with_keys(&scene.idp, "idp", remote);
+    let configuration = scene.configuration_with_keys(&scene.idp, "idp", patient(&scene.idp, "idp"));
     let envoy = Envoy::with_filter(configuration, &scene.upstream)
         .cluster("idp", scene.idp.address())
         .bootstrap(|bootstrap| {

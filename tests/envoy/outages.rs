@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{ISSUER, Scene, assert_no_vm_failure, claims};
+use crate::scene::{ISSUER, Scene, assert_no_vm_failure, claims, patient};
 use crate::support::tokens::{SigningKey, jwks};
 use crate::support::{
     Answer, Envoy, Http1, JwksReply, JwksServer, Request, Traffic, eventually, load, percentile,
@@ -120,7 +120,6 @@ async fn the_first_requests_of_all_workers_wait_for_one_fetch() {
     scene.idp.hold();
     native_idp.hold();
     slow_idp.answer_after(Duration::from_millis(300));
-    let patient = |idp: &JwksServer, cluster: &str| json!({ "http_uri": { "uri": idp.uri(), "cluster": cluster, "timeout": "30s" } });
     let mut native = scene.native_configuration(&native_idp, "native-idp", "300s");
     native["providers"]["acme"]["remote_jwks"]["http_uri"]["timeout"] = json!("30s");
     let ours = scene.configuration_with_keys(&scene.idp, "idp", patient(&scene.idp, "idp"));
@@ -205,8 +204,8 @@ async fn a_key_that_is_replaced_at_once_turns_no_user_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_longer_than_the_keys_live_turns_no_user_away_and_ends_with_fresh_keys() {
     const OUTAGE: Duration = Duration::from_secs(4);
-    /// Pauses of 1, 2 and 4 s fit into such an outage. The last one may begin at its very end.
-    const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+    /// Pauses of half of 1, 2 and 4 s fit into such an outage; the one of up to 8 s may begin at its very end.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
     let scene = Scene::start().await;
     let (kept, withdrawn, fresh) =
@@ -346,8 +345,8 @@ async fn ten_thousand_tokens_with_invented_key_ids_cost_one_fetch_and_hold_up_no
     assert!((1..=allowed).contains(&fetches), "{fetches} fetches in {took:?}");
     assert!(grown < 64, "{grown} MiB more");
     // Generous: other cases run on the same processors, and not the same ones beside both.
-    let noise = Duration::from_millis(20);
-    assert!(p50 <= usual_p50 * 3 + noise && p99 <= usual_p99 * 5 + noise);
+    assert!(p50 <= usual_p50 * 3 + Duration::from_millis(5), "{p50:?}, usually {usual_p50:?}");
+    assert!(p99 <= usual_p99 * 5 + Duration::from_millis(50), "{p99:?}, usually {usual_p99:?}");
     assert_no_vm_failure(&envoy).await;
 }
 
@@ -513,8 +512,7 @@ async fn clients_that_leave_while_they_wait_take_nothing_with_them() {
 
     let scene = Scene::start().await;
     scene.idp.hold();
-    let remote = json!({ "http_uri": { "uri": scene.idp.uri(), "cluster": "idp", "timeout": "30s" } });
-    let configuration = scene.configuration_with_keys(&scene.idp, "idp", remote);
+    let configuration = scene.configuration_with_keys(&scene.idp, "idp", patient(&scene.idp, "idp"));
     let envoy = Envoy::with_filter(configuration, &scene.upstream)
         .cluster("idp", scene.idp.address())
         .workers(WORKERS)

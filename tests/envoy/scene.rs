@@ -110,6 +110,11 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
+/// Fields of `remote_jwks` for a server that holds its answers back, so that nothing times out meanwhile.
+pub fn patient(idp: &JwksServer, cluster: &str) -> Value {
+    json!({ "http_uri": { "uri": idp.uri(), "cluster": cluster, "timeout": "30s" } })
+}
+
 /// Fails unless the filter never crashed in this Envoy.
 pub async fn assert_no_vm_failure(envoy: &Envoy) {
     let log = envoy.log();
