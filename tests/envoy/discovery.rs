@@ -57,6 +57,7 @@ impl Issuer {
 async fn keys_are_found_through_the_issuer_and_through_nobody_else() {
     let scene = Scene::start().await;
     let key = &scene.key;
+    let key_host = JwksServer::start(&jwks([key])).await;
     let openid = Issuer::start("openid", key).await;
     openid.server.answer_at(OPENID, &openid.metadata());
     let oauth = Issuer::start("oauth", key).await;
@@ -67,19 +68,27 @@ async fn keys_are_found_through_the_issuer_and_through_nobody_else() {
     another_issuer.server.answer_at(OPENID, &metadata);
     let another_host = Issuer::start("another-host", key).await;
     let mut metadata = another_host.metadata();
-    metadata["jwks_uri"] = json!(scene.idp.uri());
+    metadata["jwks_uri"] = json!(key_host.uri());
     another_host.server.answer_at(OPENID, &metadata);
+    let allowed_host = Issuer::start("allowed-host", key).await;
+    metadata["issuer"] = json!(allowed_host.url());
+    allowed_host.server.answer_at(OPENID, &metadata);
     let without_keys = Issuer::start("without-keys", key).await;
     without_keys.server.answer_at(OPENID, &json!({ "issuer": without_keys.url() }));
 
-    let mut builder = Envoy::without_listeners(&scene.upstream).workers(4);
-    for issuer in [&openid, &oauth, &another_issuer, &another_host, &without_keys] {
-        builder =
-            builder.filter(issuer.name, issuer.configuration()).cluster(issuer.name, issuer.server.address());
+    let mut builder =
+        Envoy::without_listeners(&scene.upstream).workers(4).cluster("key-host", key_host.address());
+    for issuer in [&openid, &oauth, &another_issuer, &another_host, &allowed_host, &without_keys] {
+        let mut configuration = issuer.configuration();
+        if issuer.name == allowed_host.name {
+            configuration["providers"]["p"]["discovery"]["jwks_hosts"] =
+                json!([{ "host": key_host.address().to_string(), "cluster": "key-host" }]);
+        }
+        builder = builder.filter(issuer.name, configuration).cluster(issuer.name, issuer.server.address());
     }
     let envoy = builder.start().await;
 
-    for issuer in [&openid, &oauth] {
+    for issuer in [&openid, &oauth, &allowed_host] {
         assert_eq!(issuer.request(key).send(envoy.address(issuer.name)).await.status, 200, "{}", issuer.name);
         // Its own name is what `iss` must be.
         let stranger = Request::get("/").bearer(&scene.token());
@@ -93,7 +102,7 @@ async fn keys_are_found_through_the_issuer_and_through_nobody_else() {
         assert!(reply.header("retry-after").is_some(), "{}", issuer.name);
         assert!(!issuer.asked_for().contains(&"/jwks.json".to_owned()), "{}", issuer.name);
     }
-    assert_eq!(scene.idp.fetches(), 0, "keys of another host are not asked for");
+    assert_eq!(key_host.fetches(), 1, "keys of another host are asked for where that is allowed alone");
 
     another_host.server.answer_at(OPENID, &another_host.metadata());
     let recovers =
