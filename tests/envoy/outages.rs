@@ -31,7 +31,7 @@ struct Rivals {
 }
 
 impl Rivals {
-    /// Both serve `keys` from their start and have them for `cache_duration`; `extra` are our fields of `remote_jwks`.
+    /// Both have fetched `keys` on all workers, for `cache_duration`; `extra` are our fields of `remote_jwks`.
     async fn start(keys: &[&SigningKey], scene: Scene, cache_duration: &str, extra: Value) -> Self {
         let document = jwks(keys.iter().copied());
         scene.idp.answer_with(&document);
@@ -49,6 +49,9 @@ impl Rivals {
             .workers(WORKERS)
             .start()
             .await;
+        for listener in [envoy.gateway(), envoy.native()] {
+            assert!(all_answer(listener, &request_by(keys[0], "/first"), 200).await);
+        }
         Self { scene, native_idp, envoy }
     }
 
@@ -332,8 +335,8 @@ async fn ten_thousand_tokens_with_invented_key_ids_cost_one_fetch_and_hold_up_no
     let ((p50, usual_p50), (p99, usual_p99)) = (latency(50), latency(99));
     let ratio = |time: Duration, usual: Duration| time.as_secs_f64() / usual.as_secs_f64();
     println!(
-        "outage table: | {} invented key ids in {:.1} s: fetches, memory, latency of good requests | {fetches}, +{grown} MiB, \
-         p50 {p50:.1?} ({:.2} x), p99 {p99:.1?} ({:.2} x) | |",
+        "outage table: | {} invented key ids in {:.1} s: fetches, memory, latency of good requests \
+         | {fetches}, {memory} + {grown} MiB, p50 {p50:.1?} ({:.2} x), p99 {p99:.1?} ({:.2} x) | |",
         attacks.len(),
         took.as_secs_f64(),
         ratio(p50, usual_p50),
