@@ -1,7 +1,7 @@
 //! What it costs the users when the key server is slow, rotates, is gone or is abused: the filter on four workers, and
 //! where the issue is known of `jwt_authn`, that filter beside it with a key server of its own.
 //!
-//! Each case prints a row of the outage table.
+//! Each case prints the figures behind the table of outages in the README.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::scene::{ISSUER, Scene, assert_no_vm_failure, claims, patient};
 use crate::support::tokens::{SigningKey, jwks};
 use crate::support::{
-    Answer, Envoy, Http1, JwksReply, JwksServer, Request, Traffic, eventually, load, percentile,
+    Answer, Envoy, Http1, JwksReply, JwksServer, Request, Traffic, eventually, load, percentile, report,
     send_and_leave_open, statuses,
 };
 
@@ -155,11 +155,11 @@ async fn the_first_requests_of_all_workers_wait_for_one_fetch() {
     scene.idp.release();
     native_idp.release();
     let (ours, native) = (at_ours.await.unwrap(), at_native.await.unwrap());
-    println!(
-        "outage table: | cold start, {USERS} requests at once on {WORKERS} workers: fetches | {} | {} |",
+    report(&format!(
+        "outages: | cold start, {USERS} requests at once on {WORKERS} workers: fetches | {} | {} |",
         scene.idp.fetches(),
         native_idp.fetches(),
-    );
+    ));
     assert!(slow.iter().chain(&ours).all(|reply| reply.status == 200));
     assert_eq!(slow_idp.fetches(), 1, "keys are fetched once, by one of the workers");
     assert!(native.iter().all(|reply| reply.status == 200));
@@ -185,15 +185,15 @@ async fn a_key_that_is_replaced_at_once_turns_no_user_away() {
     let (ours, native) = rivals.users_of(&new);
     sleep(Duration::from_secs(3)).await;
     let (ours, native) = (ours.stop().await, native.stop().await);
-    println!(
-        "outage table: | rotation without overlap, 3 s after it: 401 to good tokens | {} of {} | {} of {} |",
+    report(&format!(
+        "outages: | rotation without overlap, 3 s after it: 401 to good tokens | {} of {} | {} of {} |",
         count(&ours, 401),
         ours.len(),
         count(&native, 401),
         native.len(),
-    );
+    ));
     let (our_fetches, native_fetches) = (rivals.scene.idp.fetches(), rivals.native_idp.fetches());
-    println!("outage table: | the same: fetches | {our_fetches} | {native_fetches} |");
+    report(&format!("outages: | the same: fetches | {our_fetches} | {native_fetches} |"));
     assert_all_passed(&ours);
     assert!(our_fetches <= 2, "{our_fetches} fetches: one at the start, one for the new key");
     assert!(count(&native, 401) > 0, "jwt_authn has become better: say so in the README");
@@ -231,18 +231,18 @@ async fn an_outage_longer_than_the_keys_live_turns_no_user_away_and_ends_with_fr
     assert!(all_answer(rivals.envoy.gateway(), &of_fresh, 200).await);
 
     let (ours, native) = (ours.stop().await, native.stop().await);
-    println!(
-        "outage table: | key server gone for {} s, keys live 1 s: 401 to good tokens | {} of {} | {} of {} |",
+    report(&format!(
+        "outages: | key server gone for {} s, keys live 1 s: 401 to good tokens | {} of {} | {} of {} |",
         OUTAGE.as_secs(),
         count(&ours, 401),
         ours.len(),
         count(&native, 401),
         native.len(),
-    );
-    println!(
-        "outage table: | the same: fresh keys on all workers after it | {:.1} s | |",
+    ));
+    report(&format!(
+        "outages: | the same: fresh keys on all workers after it | {:.1} s | |",
         took.as_secs_f64()
-    );
+    ));
     assert_all_passed(&ours);
     assert!(count(&native, 401) > 0, "jwt_authn has become better: say so in the README");
     assert_no_vm_failure(&rivals.envoy).await;
@@ -273,13 +273,16 @@ async fn an_outage_longer_than_max_stale_is_a_503_and_ends_without_a_restart() {
     ours.go_on_for(200).await;
 
     let (ours, native) = (ours.stop().await, native.stop().await);
-    println!(
-        "outage table: | key server gone for {:.1} s, keys live 1 s and serve 2 s longer: answers | {:?} | {:?} |",
+    report(&format!(
+        "outages: | key server gone for {:.1} s, keys live 1 s and serve 2 s longer: answers | {:?} | {:?} |",
         outage.as_secs_f64(),
         statuses(&ours),
         statuses(&native),
-    );
-    println!("outage table: | the same: recovered on all workers after it | {:.1} s | |", took.as_secs_f64());
+    ));
+    report(&format!(
+        "outages: | the same: recovered on all workers after it | {:.1} s | |",
+        took.as_secs_f64()
+    ));
     for answer in &ours {
         match answer.status {
             200 => {}
@@ -334,14 +337,14 @@ async fn ten_thousand_tokens_with_invented_key_ids_cost_one_fetch_and_hold_up_no
     let latency = |percent| (percentile(&users, percent), percentile(&baseline, percent));
     let ((p50, usual_p50), (p99, usual_p99)) = (latency(50), latency(99));
     let ratio = |time: Duration, usual: Duration| time.as_secs_f64() / usual.as_secs_f64();
-    println!(
-        "outage table: | {} invented key ids in {:.1} s: fetches, memory, latency of good requests \
+    report(&format!(
+        "outages: | {} invented key ids in {:.1} s: fetches, memory, latency of good requests \
          | {fetches}, {memory} + {grown} MiB, p50 {p50:.1?} ({:.2} x), p99 {p99:.1?} ({:.2} x) | |",
         attacks.len(),
         took.as_secs_f64(),
         ratio(p50, usual_p50),
         ratio(p99, usual_p99),
-    );
+    ));
     assert_eq!(count(&attacks, 401), attacks.len(), "{:?}", statuses(&attacks));
     assert_all_passed(&users);
     let allowed = 1 + (took.as_secs() / INTERVAL.as_secs()) as usize;
@@ -500,10 +503,10 @@ async fn whatever_the_key_server_does_it_costs_a_503_at_the_start_and_nothing_la
         assert_eq!(count(&answers, 200), answers.len(), "{}: {:?}", victim.name, statuses(&answers));
         served += answers.len();
     }
-    println!(
-        "outage table: | {} kinds of bad replies while keys are held: good requests served | {served} of {served} | |",
+    report(&format!(
+        "outages: | {} kinds of bad replies while keys are held: good requests served | {served} of {served} | |",
         victims.len(),
-    );
+    ));
     assert_eq!(scene.idp.fetches(), 0, "no redirect is followed");
     assert_no_vm_failure(&envoy).await;
 }
@@ -545,13 +548,13 @@ async fn clients_that_leave_while_they_wait_take_nothing_with_them() {
     let received = scene.upstream.requests();
     assert_eq!(received.len(), 2 * STAYING);
     assert!(received.iter().all(|request| request.path == "/stayed"));
-    println!(
-        "outage table: | {} of {} clients leave while they wait: others served | {} of {} | |",
+    report(&format!(
+        "outages: | {} of {} clients leave while they wait: others served | {} of {} | |",
         2 * LEAVING,
         2 * (LEAVING + STAYING),
         received.len(),
         2 * STAYING,
-    );
+    ));
     assert!(all_answer(envoy.gateway(), &request_by(&new, "/"), 200).await);
     assert_no_vm_failure(&envoy).await;
 }

@@ -22,6 +22,7 @@ mod http;
 #[path = "../../../demo/tokens.rs"]
 pub mod tokens;
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -37,6 +38,12 @@ pub use self::wasm::path as filter_module;
 
 /// After this time without an answer a case has failed, so that a hanging filter does not hang the suite.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Shows a figure, also where the case passes: what `print` writes is shown for failing cases alone.
+pub fn report(line: &str) {
+    // Nobody's failure when nobody reads it.
+    let _ = writeln!(io::stdout(), "{line}");
+}
 
 /// Waits until something holds, which must be `within` a time, and gives how long it took.
 pub async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) -> Duration {
