@@ -225,7 +225,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         let named = parsed.credential.providers.iter().copied().filter_map(|id| {
             let provider = self.config.provider(id)?;
             let is_named = check_header(token, provider) != Err(VerifyError::UnknownIssuer);
-            is_named.then_some((provider.issuer.is_none(), id))
+            is_named.then_some((provider.issuers.is_empty(), id))
         });
         named.min().map(|(_, id)| id).ok_or_else(unknown_issuer)
     }

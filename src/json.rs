@@ -197,6 +197,12 @@ impl<'a> Object<'a> {
         self.members().find_map(|(key, value)| (key == name).then_some(value))
     }
 
+    /// The value behind these names, one level each.
+    pub fn at(&self, path: &[String]) -> Option<&Json<'a>> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.get(first)?, |value, name| value.as_object()?.get(name))
+    }
+
     /// All members in the order of the text.
     pub fn members(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))

@@ -16,7 +16,7 @@ use crate::config::{
 };
 use crate::credential::{Place, cookie_pairs};
 use crate::jose::base64url;
-use crate::json::{Json, Number, Object};
+use crate::json::{Json, Number};
 use crate::request::{
     RequestHead, RoutePolicy, is_named, percent_decode_leniently, query_pairs, split_target, trim_ows,
 };
@@ -177,7 +177,7 @@ fn identity_headers(grant: &Grant<'_>, owned: &OwnedHeaders) -> Vec<HeaderEdit> 
     let mut claims: Vec<(&HeaderName, Vec<String>)> = Vec::new();
     for Authenticated { identity, provider, .. } in &identities {
         for mapping in &provider.claim_to_headers {
-            let Some(claim) = claim_at(identity.claims(), &mapping.path) else { continue };
+            let Some(claim) = identity.claims().at(&mapping.path) else { continue };
             let items = items(claim, mapping, owned.lists.contains(&mapping.header));
             match claims.iter_mut().find(|(known, _)| **known == mapping.header) {
                 Some((_, known)) => known.extend(items),
@@ -216,11 +216,6 @@ fn without_nominations(head: &RequestHead, owned: &OwnedHeaders) -> Option<Heade
     } else {
         Some(HeaderEdit::replace("connection", kept.join(&b", "[..])))
     }
-}
-
-fn claim_at<'j>(claims: &'j Object<'_>, path: &[String]) -> Option<&'j Json<'j>> {
-    let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
 }
 
 /// A claim as the items of a header value. In a list, a comma must not make two items of one.

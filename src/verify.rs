@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::config::{Audiences, Provider};
+use crate::config::{Audiences, Provider, RequiredClaim, TokenPart};
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
 use crate::jose::token::{TokenError, UnverifiedToken};
@@ -24,8 +24,15 @@ pub struct VerifiedIdentity<'t> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum VerifyError {
+    /// Its `azp` is missing or not one that the provider allows.
+    AuthorizedParty,
     /// No audience of the token is one that the provider allows.
     Audience,
+    /// A claim is missing or not like the configuration says.
+    Claim {
+        /// The claim, by its name in the configuration.
+        name: String,
+    },
     /// Its `exp` has passed.
     Expired,
     /// It is not a token of the accepted form.
@@ -40,6 +47,8 @@ pub enum VerifyError {
     Signature(SignatureError),
     /// Its `sub` is missing or not one that the provider allows.
     Subject,
+    /// Its `typ` is not one that the provider allows.
+    Type,
     /// Its `iss` is not that of a provider that takes tokens from where it was found.
     UnknownIssuer,
 }
@@ -59,7 +68,8 @@ pub struct SignedToken<'t> {
 /// [`VerifyError::UnknownIssuer`], [`VerifyError::Signature`].
 pub fn check_header(token: &UnverifiedToken<'_>, provider: &Provider) -> Result<(), VerifyError> {
     let claimed = token.payload.get("iss").and_then(Json::as_str);
-    if provider.issuer.as_deref().is_some_and(|issuer| claimed != Some(issuer)) {
+    let is_one_of_its = |issuer: &&String| claimed == Some(issuer.as_str());
+    if !provider.issuers.is_empty() && !provider.issuers.iter().any(|issuer| is_one_of_its(&issuer)) {
         return Err(VerifyError::UnknownIssuer);
     }
     if !provider.algorithms.contains(&token.header.algorithm) {
@@ -93,7 +103,8 @@ pub fn may_be_good(token: &UnverifiedToken<'_>, provider: &Provider, now: UnixTi
 impl<'t> SignedToken<'t> {
     /// Whose token it is at the time `now`; `audiences` are those that hold for this request.
     ///
-    /// In this order: `exp` and `nbf` (with the provider's clock skew), `aud` (any match), `sub`, the time until `exp`.
+    /// In this order: `typ`, `exp` and `nbf` (with the provider's clock skew), `aud` (any match), `sub`, the time until
+    /// `exp`, `azp`, further claims.
     ///
     /// # Errors
     ///
@@ -110,6 +121,12 @@ fn check_claims(
     audiences: &Audiences,
     now: UnixTime,
 ) -> Result<(), VerifyError> {
+    if !provider.types.is_empty() {
+        let typ = token.header.media_type.as_deref().unwrap_or_default();
+        if !provider.types.iter().any(|allowed| allowed == typ) {
+            return Err(VerifyError::Type);
+        }
+    }
     let claims = RegisteredClaims::of(&token.payload)
         .map_err(|malformed| VerifyError::Form(TokenError::Claim(malformed)))?;
     match claims.expires {
@@ -131,9 +148,45 @@ fn check_claims(
         return Err(VerifyError::Subject);
     }
     match (provider.max_lifetime, claims.expires) {
-        (None, _) => Ok(()),
-        (Some(max), Some(expires)) if expires.comes_within(now, max) => Ok(()),
-        (Some(_), _) => Err(VerifyError::Lifetime),
+        (None, _) => {}
+        (Some(max), Some(expires)) if expires.comes_within(now, max) => {}
+        (Some(_), _) => return Err(VerifyError::Lifetime),
+    }
+    let party = token.payload.get("azp").and_then(Json::as_str);
+    let is_party = |allowed: &String| party == Some(allowed);
+    if !provider.authorized_parties.is_empty() && !provider.authorized_parties.iter().any(is_party) {
+        return Err(VerifyError::AuthorizedParty);
+    }
+    match provider.required_claims.iter().find(|required| !is_met(required, token)) {
+        Some(required) => Err(VerifyError::Claim { name: required.path.join(".") }),
+        None => Ok(()),
+    }
+}
+
+/// A list meets a requirement by one of its items, and an inverted one by none. What is no scalar meets neither.
+fn is_met(required: &RequiredClaim, token: &UnverifiedToken<'_>) -> bool {
+    let members = match required.part {
+        TokenPart::Header => &token.header_members,
+        TokenPart::Payload => &token.payload,
+    };
+    let items = match members.at(&required.path) {
+        None => return required.is_optional,
+        Some(Json::Array(items)) => items.as_slice(),
+        Some(item) => std::slice::from_ref(item),
+    };
+    let texts: Option<Vec<_>> = items.iter().map(scalar_text).collect();
+    texts.is_some_and(|texts| {
+        let is_there = texts.iter().any(|text| required.pattern.matches(text.as_bytes()));
+        is_there != required.is_inverted
+    })
+}
+
+/// A string as it is, a number or a boolean as JSON.
+fn scalar_text(value: &Json<'_>) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text.clone().into_owned()),
+        Json::Number(_) | Json::Bool(_) => Some(value.to_string()),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
     }
 }
 
@@ -158,6 +211,8 @@ impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Audience => f.write_str("no audience of the token is allowed"),
+            Self::AuthorizedParty => f.write_str("azp is not allowed"),
+            Self::Claim { name } => write!(f, "the claim {name:?} is not as required"),
             Self::Expired => f.write_str("exp has passed"),
             Self::Form(error) => write!(f, "{error}"),
             Self::Lifetime => f.write_str("exp is missing or lies too far ahead"),
@@ -167,6 +222,7 @@ impl fmt::Display for VerifyError {
             Self::Signature(SignatureError::NoKey) => f.write_str("no key has this kid and alg"),
             Self::Signature(SignatureError::UnknownKeyId) => f.write_str("no key has this kid"),
             Self::Subject => f.write_str("sub is not allowed"),
+            Self::Type => f.write_str("typ is not allowed"),
             Self::UnknownIssuer => f.write_str("iss names no provider"),
         }
     }

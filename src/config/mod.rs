@@ -15,6 +15,7 @@ mod policies;
 mod protobuf_struct;
 mod provider;
 mod remote_keys;
+mod required_claim;
 mod requirement;
 mod route_match;
 mod rules;
@@ -75,12 +76,19 @@ pub struct ProviderId(pub usize);
 pub struct Provider {
     /// Its name in the configuration.
     pub name: String,
-    /// What `iss` must be; not checked when `None`.
-    pub issuer: Option<String>,
+    /// What `iss` may be; not checked when empty.
+    pub issuers: Vec<String>,
     /// What `aud` may be.
     pub audiences: Audiences,
     /// What `sub` must be like; not checked when `None`.
     pub subjects: Option<StringMatcher>,
+    /// What `typ` in the header may be, as `comparable_media_type` has it, and the empty string for none; not checked
+    /// when empty.
+    pub types: Vec<String>,
+    /// What `azp` must be one of; not checked when empty.
+    pub authorized_parties: Vec<String>,
+    /// What further claims must be like.
+    pub required_claims: Vec<RequiredClaim>,
     /// Where its keys come from.
     pub keys: KeySource,
     /// What its tokens may be signed with; never empty.
@@ -112,6 +120,30 @@ pub struct Audiences {
     pub allowed: Vec<String>,
     /// How they are compared.
     pub form: AudienceForm,
+}
+
+/// What a claim must be like.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RequiredClaim {
+    /// Where it is.
+    pub part: TokenPart,
+    /// The names that lead to it, one level each.
+    pub path: Vec<String>,
+    /// What it, or an item of it when it is a list, must be like. Numbers and booleans are compared as JSON.
+    pub pattern: StringMatcher,
+    /// Whether it must not be like that.
+    pub is_inverted: bool,
+    /// Whether it may be missing.
+    pub is_optional: bool,
+}
+
+/// A part of a token that has members.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenPart {
+    /// The JOSE header.
+    Header,
+    /// The claims.
+    Payload,
 }
 
 /// A header that receives the payload of a token, base64url.

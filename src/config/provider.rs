@@ -7,6 +7,7 @@ use super::error::ConfigError;
 use super::fields::Fields;
 use super::header_name::HeaderName;
 use super::key_source::{algorithms, key_source};
+use super::required_claim::{claim_path, required_claim, types};
 use super::value::{LONGEST_DURATION, Node};
 use super::{
     AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, KeyPlace, KeySource,
@@ -18,8 +19,12 @@ const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 const FIELDS: &[&str] = &[
     "issuer",
+    "issuers",
     "audiences",
     "subjects",
+    "typ",
+    "authorized_parties",
+    "required_claims",
     "require_expiration",
     "max_lifetime",
     "clock_skew_seconds",
@@ -46,15 +51,19 @@ const FIELDS: &[&str] = &[
 /// What means less safety when it is missing: a restriction, or a header that would not be taken from clients.
 const MUST_NOT_BE_NULL: &[&str] = &[
     "issuer",
+    "issuers",
     "audiences",
     "subjects",
+    "typ",
+    "authorized_parties",
+    "required_claims",
     "require_expiration",
     "max_lifetime",
     "forward_payload_header",
     "claim_to_headers",
 ];
 
-const NOT_BUILT: &[&str] = &["preset", "session_check", "multiple_credentials", "typ", "csrf"];
+const NOT_BUILT: &[&str] = &["preset", "session_check", "multiple_credentials", "csrf"];
 
 /// The fields of a provider: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
@@ -85,8 +94,16 @@ fn parse(
     }
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let issuer = issuer.filter(|issuer| !issuer.is_empty());
+    let more_issuers = fields.take("issuers")?.map_or(Ok(Vec::new()), |node| node.strings())?;
     let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
     let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
+    let types = types(fields.take("typ")?)?;
+    let authorized_parties =
+        fields.take("authorized_parties")?.map_or(Ok(Vec::new()), |node| node.strings())?;
+    let required_claims = match fields.take("required_claims")? {
+        Some(node) => node.items()?.into_iter().map(required_claim).collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
     let require_expiration = fields.boolean_or("require_expiration", policies.require_expiration)?;
     let max_lifetime = fields
         .take("max_lifetime")?
@@ -97,6 +114,9 @@ fn parse(
         None => DEFAULT_CLOCK_SKEW,
     };
     let keys = key_source(&mut fields, &node, issuer, environment)?;
+    let mut issuers: Vec<_> =
+        issuer.or_else(|| discovered_issuer(&keys)).into_iter().map(str::to_owned).collect();
+    issuers.extend(more_issuers);
     let algorithms = algorithms(&mut fields, &keys)?;
     let forward = fields.boolean_or("forward", false)?;
     let locations = locations(&mut fields)?;
@@ -114,7 +134,10 @@ fn parse(
     fields.finish(NOT_BUILT)?;
     Ok(Provider {
         name: name.to_owned(),
-        issuer: issuer.or_else(|| discovered_issuer(&keys)).map(str::to_owned),
+        issuers,
+        types,
+        authorized_parties,
+        required_claims,
         audiences,
         subjects,
         keys,
@@ -238,26 +261,7 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
 fn claim_to_header(node: Node<'_>, default: ClaimEncoding) -> Result<ClaimToHeader, ConfigError> {
     let mut fields = Fields::of(node.clone())?;
     let header = HeaderName::parse_output(&fields.require("header_name")?)?;
-    let path = match (fields.take("claim_name")?, fields.take("claim_path")?) {
-        (Some(name), None) => {
-            let path: Vec<_> = name.non_empty_string()?.split('.').map(str::to_owned).collect();
-            if path.iter().any(String::is_empty) {
-                return Err(name.expected("claim names joined by single dots"));
-            }
-            path
-        }
-        (None, Some(segments)) => {
-            let path: Vec<_> = segments.items()?.into_iter().map(path_segment).collect::<Result<_, _>>()?;
-            if path.is_empty() {
-                return Err(segments.expected("at least one {\"key\": ...}"));
-            }
-            path
-        }
-        (Some(_), Some(path)) => {
-            return Err(path.error("a second claim", "claim_name or claim_path alone"));
-        }
-        (None, None) => return Err(node.error("no claim", "\"claim_name\" or \"claim_path\"")),
-    };
+    let path = claim_path(&mut fields, &node)?;
     let encoding = match fields.take("encoding")? {
         None => default,
         Some(node) => match node.string()? {
@@ -269,12 +273,4 @@ fn claim_to_header(node: Node<'_>, default: ClaimEncoding) -> Result<ClaimToHead
     };
     fields.finish(&[])?;
     Ok(ClaimToHeader { header, path, encoding })
-}
-
-/// One step of a `claim_path`.
-fn path_segment(node: Node<'_>) -> Result<String, ConfigError> {
-    let mut fields = Fields::of(node)?;
-    let key = fields.require("key")?.non_empty_string()?.to_owned();
-    fields.finish(&[])?;
-    Ok(key)
 }

@@ -39,6 +39,8 @@ pub struct UnverifiedToken<'t> {
     pub compact: &'t CompactToken<'t>,
     /// The header.
     pub header: JoseHeader,
+    /// All members of the header.
+    pub header_members: Object<'t>,
     /// The payload.
     pub payload: Object<'t>,
 }
@@ -50,6 +52,8 @@ pub struct JoseHeader {
     pub algorithm: Algorithm,
     /// `kid`, as the token claims it; an empty one is a `kid`, not "none".
     pub key_id: Option<String>,
+    /// `typ`, in the form of [`comparable_media_type`].
+    pub media_type: Option<String>,
 }
 
 /// Why a credential is not a token that a key could verify.
@@ -166,10 +170,11 @@ impl<'t> CompactToken<'t> {
     ///
     /// Those of [`header`](Self::header), and [`TokenError::NotJson`] for the payload.
     pub fn parse(&'t self) -> Result<UnverifiedToken<'t>, TokenError> {
-        let header = self.header()?;
+        let header_members = self.header_members()?;
+        let header = JoseHeader::of(&header_members)?;
         let payload =
             Object::parse(&self.payload).map_err(|error| TokenError::NotJson { part: "payload", error })?;
-        Ok(UnverifiedToken { compact: self, header, payload })
+        Ok(UnverifiedToken { compact: self, header, header_members, payload })
     }
 
     /// Reads the header alone.
@@ -179,14 +184,22 @@ impl<'t> CompactToken<'t> {
     /// [`TokenError::NotJson`], [`TokenError::CriticalHeader`], [`TokenError::Type`], [`TokenError::Nested`],
     /// [`TokenError::Algorithm`], [`TokenError::UnsupportedAlgorithm`], [`TokenError::KeyId`].
     pub fn header(&self) -> Result<JoseHeader, TokenError> {
-        let header =
-            Object::parse(&self.header).map_err(|error| TokenError::NotJson { part: "header", error })?;
+        JoseHeader::of(&self.header_members()?)
+    }
+
+    fn header_members(&self) -> Result<Object<'_>, TokenError> {
+        Object::parse(&self.header).map_err(|error| TokenError::NotJson { part: "header", error })
+    }
+}
+
+impl JoseHeader {
+    fn of(header: &Object<'_>) -> Result<Self, TokenError> {
         for name in ["crit", "b64", "zip"] {
             if header.get(name).is_some() {
                 return Err(TokenError::CriticalHeader { name });
             }
         }
-        check_type(&header)?;
+        let media_type = media_type(header)?;
         let algorithm = header.get("alg").and_then(Json::as_str).ok_or(TokenError::Algorithm)?;
         let algorithm = Algorithm::from_name(algorithm).ok_or(TokenError::UnsupportedAlgorithm)?;
         let key_id = match header.get("kid") {
@@ -194,28 +207,32 @@ impl<'t> CompactToken<'t> {
             Some(Json::String(kid)) if kid.len() <= MAX_KID_BYTES => Some(kid.clone().into_owned()),
             Some(_) => return Err(TokenError::KeyId),
         };
-        Ok(JoseHeader { algorithm, key_id })
+        Ok(Self { algorithm, key_id, media_type })
     }
 }
 
-/// `typ` and `cty` are media types, whose `application/` may be left out and whose case does not matter (RFC 7515
-/// sections 4.1.9 and 4.1.10).
-fn check_type(header: &Object<'_>) -> Result<(), TokenError> {
-    let is_one_of = |value: &str, names: &[&str]| {
-        let value = value.to_ascii_lowercase();
-        let name = value.strip_prefix("application/").unwrap_or(&value);
-        names.contains(&name)
-    };
-    match header.get("typ") {
-        None => {}
-        Some(Json::String(typ)) if !is_one_of(typ, &FOREIGN_TYPES) => {}
+/// `typ` as it is compared; `typ` and `cty` are media types, whose `application/` may be left out and whose case does
+/// not matter (RFC 7515 sections 4.1.9 and 4.1.10).
+fn media_type(header: &Object<'_>) -> Result<Option<String>, TokenError> {
+    let typ = match header.get("typ") {
+        None => None,
+        Some(Json::String(typ)) => Some(comparable_media_type(typ)),
         Some(_) => return Err(TokenError::Type),
+    };
+    if typ.as_deref().is_some_and(|typ| FOREIGN_TYPES.contains(&typ)) {
+        return Err(TokenError::Type);
     }
     match header.get("cty") {
-        None => Ok(()),
-        Some(Json::String(cty)) if !is_one_of(cty, &["jwt"]) => Ok(()),
+        None => Ok(typ),
+        Some(Json::String(cty)) if comparable_media_type(cty) != "jwt" => Ok(typ),
         Some(_) => Err(TokenError::Nested),
     }
+}
+
+/// A media type in lower case, without an `application/` in front.
+pub fn comparable_media_type(text: &str) -> String {
+    let text = text.to_ascii_lowercase();
+    text.strip_prefix("application/").map_or(text.clone(), str::to_owned)
 }
 
 #[cfg(test)]

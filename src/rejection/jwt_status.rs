@@ -72,9 +72,12 @@ const fn of_token(error: &VerifyError) -> JwtStatus {
         VerifyError::Form(error) => of_form(error),
         VerifyError::NotYetValid => NOT_YET_VALID,
         VerifyError::Signature(SignatureError::NoKey | SignatureError::UnknownKeyId) => KID_ALG_MISMATCH,
-        VerifyError::Lifetime
+        VerifyError::AuthorizedParty
+        | VerifyError::Claim { .. }
+        | VerifyError::Lifetime
         | VerifyError::MissingExpiration
         | VerifyError::Subject
+        | VerifyError::Type
         | VerifyError::Signature(SignatureError::Mismatch) => VERIFICATION_FAIL,
         VerifyError::UnknownIssuer => UNKNOWN_ISSUER,
     }

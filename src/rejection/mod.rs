@@ -111,6 +111,10 @@ answers! {
     SUBJECT = "subject", 401, INVALID_TOKEN, "The subject of the access token is not allowed";
     LIFETIME = "lifetime", 401, INVALID_TOKEN, "The access token lives too long";
     AUDIENCE = "audience", 401, INVALID_TOKEN, "The access token is not meant for this service";
+    TOKEN_TYPE = "token_type", 401, INVALID_TOKEN, "The access token is of another kind";
+    AUTHORIZED_PARTY =
+        "authorized_party", 401, INVALID_TOKEN, "The access token was issued to another party";
+    CLAIM = "claim", 401, INVALID_TOKEN, "A claim of the access token is not allowed";
     AMBIGUOUS_REQUEST = "ambiguous_request", 400, None, "The request is ambiguous";
     FORGED_HEADER = "forged_header", 400, None, "The request has a header that it must not have";
     NO_RULE = "no_rule", 403, None, "Access is denied";
@@ -201,6 +205,9 @@ impl Rejection {
             Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
             Self::InvalidToken(VerifyError::Expired) => &EXPIRED,
             Self::InvalidToken(VerifyError::Subject) => &SUBJECT,
+            Self::InvalidToken(VerifyError::Type) => &TOKEN_TYPE,
+            Self::InvalidToken(VerifyError::AuthorizedParty) => &AUTHORIZED_PARTY,
+            Self::InvalidToken(VerifyError::Claim { .. }) => &CLAIM,
             Self::InvalidToken(VerifyError::Lifetime) => &LIFETIME,
             Self::InvalidToken(VerifyError::MissingExpiration) => &NO_EXPIRATION,
             Self::InvalidToken(VerifyError::NotYetValid) => &NOT_YET_VALID,

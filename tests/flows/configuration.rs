@@ -52,7 +52,7 @@ fn what_is_not_written_has_the_value_of_jwt_authn() {
         "rules": [{"match": {"path": "/x"}}]}"#;
     let config = Config::parse(text.as_bytes(), &|_| None).unwrap();
     let provider = &config.providers[0];
-    assert_eq!(provider.issuer, None);
+    assert!(provider.issuers.is_empty());
     assert_eq!(provider.clock_skew.as_secs(), 60);
     assert!(!provider.forward && provider.require_expiration && provider.audiences.allowed.is_empty());
     assert_eq!(provider.locations.len(), 2);

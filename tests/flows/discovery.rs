@@ -166,7 +166,7 @@ fn tokens_are_of_the_issuer_that_was_discovered() {
     let mut configuration = discovery(json!({}));
     configuration["providers"]["acme"].as_object_mut().unwrap().remove("issuer");
     let config = Config::parse(configuration.to_string().as_bytes(), &|_| None).unwrap();
-    assert_eq!(config.providers[0].issuer.as_deref(), Some(ISSUER));
+    assert_eq!(config.providers[0].issuers, [ISSUER]);
 }
 
 #[test]

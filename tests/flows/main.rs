@@ -21,6 +21,7 @@ mod peers_holes;
 mod property;
 mod refusals;
 mod requirements;
+mod restrictions;
 mod review;
 mod rewriting;
 mod route_match;

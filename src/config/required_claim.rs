@@ -1,0 +1,63 @@
+//! `required_claims` and `typ`: what tokens of a provider must be like beyond what RFC 7519 registers. Ours.
+
+use super::error::ConfigError;
+use super::fields::Fields;
+use super::value::Node;
+use super::{RequiredClaim, StringMatcher, TokenPart};
+use crate::jose::token::comparable_media_type;
+
+pub(super) fn required_claim(node: Node<'_>) -> Result<RequiredClaim, ConfigError> {
+    let mut fields = Fields::of(node.clone())?;
+    let path = claim_path(&mut fields, &node)?;
+    let pattern = StringMatcher::parse(&fields.require("string_match")?)?;
+    let is_inverted = fields.boolean_or("invert_match", false)?;
+    let is_optional = fields.boolean_or("optional", false)?;
+    let part = match fields.take("in")? {
+        None => TokenPart::Payload,
+        Some(node) => match node.string()? {
+            "payload" => TokenPart::Payload,
+            "header" => TokenPart::Header,
+            _ => return Err(node.expected("\"payload\" or \"header\"")),
+        },
+    };
+    fields.finish(&[])?;
+    Ok(RequiredClaim { part, path, pattern, is_inverted, is_optional })
+}
+
+/// `claim_name`, with dots between the names of nested claims, or `claim_path`, with a list of them.
+pub(super) fn claim_path(fields: &mut Fields<'_>, node: &Node<'_>) -> Result<Vec<String>, ConfigError> {
+    match (fields.take("claim_name")?, fields.take("claim_path")?) {
+        (Some(name), None) => {
+            let path: Vec<_> = name.non_empty_string()?.split('.').map(str::to_owned).collect();
+            if path.iter().any(String::is_empty) {
+                return Err(name.expected("claim names joined by single dots"));
+            }
+            Ok(path)
+        }
+        (None, Some(segments)) => {
+            let path: Vec<_> = segments.items()?.into_iter().map(path_segment).collect::<Result<_, _>>()?;
+            if path.is_empty() {
+                return Err(segments.expected("at least one {\"key\": ...}"));
+            }
+            Ok(path)
+        }
+        (Some(_), Some(path)) => Err(path.error("a second claim", "claim_name or claim_path alone")),
+        (None, None) => Err(node.error("no claim", "\"claim_name\" or \"claim_path\"")),
+    }
+}
+
+/// One step of a `claim_path`.
+fn path_segment(node: Node<'_>) -> Result<String, ConfigError> {
+    let mut fields = Fields::of(node)?;
+    let key = fields.require("key")?.non_empty_string()?.to_owned();
+    fields.finish(&[])?;
+    Ok(key)
+}
+
+/// `typ`: media types that the header may name; an empty string stands for none.
+pub(super) fn types(node: Option<Node<'_>>) -> Result<Vec<String>, ConfigError> {
+    let Some(node) = node else { return Ok(Vec::new()) };
+    let types = node.items()?.into_iter().map(|item| item.string().map(comparable_media_type));
+    let types = types.collect::<Result<Vec<_>, _>>()?;
+    if types.is_empty() { Err(node.error("no type", "at least one, or no such field")) } else { Ok(types) }
+}
