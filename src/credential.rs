@@ -5,7 +5,9 @@
 //! that verifies". The scheme is matched without case and anchored, and nothing may stand behind the token. Deliberately
 //! does not look inside the token.
 
-use crate::config::{HeaderName, Location, Provider, ProviderId, SeveralCredentials, fold, is_token_char};
+use crate::config::{
+    Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, fold, is_token_char,
+};
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, is_named, percent_decode, query_pairs, split_pair, trim_ows};
 
@@ -35,6 +37,8 @@ const MAX_CREDENTIALS: usize = 8;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Fault {
     Malformed,
+    /// A cookie in a request that another site may have had a browser send.
+    CrossSite,
     Several,
 }
 
@@ -73,6 +77,9 @@ impl Credentials {
                 if seen.contains(&place) {
                     continue;
                 }
+                if provider.takes_first_place && credentials.has_anything_for(id) {
+                    break;
+                }
                 let presented = look(head, location, several);
                 // The same value under a shorter prefix is no second credential. Where all must be good, all lines of a
                 // header are looked at under each prefix.
@@ -85,6 +92,9 @@ impl Credentials {
                         Presented::Nothing => {}
                         Presented::Malformed => credentials.faults.push((id, Fault::Malformed)),
                         Presented::Several => credentials.faults.push((id, Fault::Several)),
+                        Presented::Token(_) if is_cross_site(head, &place, provider.csrf.as_ref()) => {
+                            credentials.faults.push((id, Fault::CrossSite));
+                        }
                         Presented::Token(token) => credentials.add(token, &place, id),
                     }
                 }
@@ -105,6 +115,11 @@ impl Credentials {
         }
     }
 
+    fn has_anything_for(&self, id: ProviderId) -> bool {
+        self.faults.iter().any(|(for_id, _)| *for_id == id)
+            || self.found.iter().any(|credential| credential.providers.contains(&id))
+    }
+
     /// All credentials, for whichever provider.
     pub fn iter(&self) -> impl Iterator<Item = &Credential> {
         self.found.iter()
@@ -114,7 +129,7 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`Rejection::MultipleCredentials`], [`Rejection::MalformedCredential`].
+    /// [`Rejection::MultipleCredentials`], [`Rejection::MalformedCredential`], [`Rejection::CrossSite`].
     pub fn check(&self, id: ProviderId, several: SeveralCredentials) -> Result<(), Rejection> {
         let fault = self.faults.iter().filter(|(for_id, _)| *for_id == id).map(|(_, fault)| *fault).max();
         let count = self.found.iter().filter(|credential| credential.providers.contains(&id)).count();
@@ -122,6 +137,7 @@ impl Credentials {
             Some(Fault::Several) => Err(Rejection::MultipleCredentials),
             _ if self.found.len() > MAX_CREDENTIALS => Err(Rejection::MultipleCredentials),
             _ if count > 1 && several == SeveralCredentials::Refuse => Err(Rejection::MultipleCredentials),
+            Some(Fault::CrossSite) => Err(Rejection::CrossSite),
             Some(Fault::Malformed) => Err(Rejection::MalformedCredential),
             None => Ok(()),
         }
@@ -129,12 +145,43 @@ impl Credentials {
 }
 
 impl Location {
-    fn place(&self) -> Place {
+    /// The place without what is looked for there.
+    pub fn place(&self) -> Place {
         match self {
             Self::Header { name, .. } => Place::Header(name.clone()),
             Self::Query(name) => Place::Query(name.clone()),
             Self::Cookie(name) => Place::Cookie(name.clone()),
         }
+    }
+}
+
+/// Whether a browser may have added this cookie to a request that another site had it make, and the request may change
+/// something: by its method, or because it opens a WebSocket, which starts as a `GET` and is not held back by CORS.
+fn is_cross_site(head: &RequestHead, place: &Place, csrf: Option<&Csrf>) -> bool {
+    let (Place::Cookie(_), Some(csrf)) = (place, csrf) else { return false };
+    let is_safe = [b"GET".as_slice(), b"HEAD", b"OPTIONS"].contains(&head.value(":method"));
+    // A WebSocket over HTTP/2 is an extended `CONNECT` (RFC 8441).
+    if is_safe && head.value("upgrade").is_empty() {
+        return false;
+    }
+    // One line of each: a second one is not a browser's.
+    let only = |name| match head.values(name).collect::<Vec<_>>().as_slice() {
+        [value] => String::from_utf8_lossy(value).to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    let origin = only("origin");
+    if csrf.allowed_origins.contains(&origin) {
+        return false;
+    }
+    match only("sec-fetch-site").as_str() {
+        "same-origin" | "none" => false,
+        "same-site" => !csrf.allows_same_site,
+        "" if head.values("sec-fetch-site").next().is_none() => {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            let authority = String::from_utf8_lossy(head.value(":authority")).to_ascii_lowercase();
+            host.is_none_or(|host| host.is_empty() || host != authority)
+        }
+        _ => true,
     }
 }
 

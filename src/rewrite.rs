@@ -6,13 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::iter;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::authorize::{Authenticated, Grant};
 use crate::config::{
-    ClaimEncoding, ClaimToHeader, Config, HeaderName, PayloadHeader, Provider, Requirement, fold,
+    ClaimEncoding, ClaimToHeader, Config, HeaderName, HeaderPattern, HeaderSource, Location, PayloadHeader,
+    Provider, Requirement, fold,
 };
 use crate::credential::{Place, cookie_pairs};
 use crate::jose::base64url;
@@ -53,6 +55,10 @@ pub struct OwnedHeaders {
     names: BTreeSet<Vec<u8>>,
     /// Those that several claims of one request may go to.
     lists: BTreeSet<HeaderName>,
+    /// Further ones that are removed.
+    removed: Vec<HeaderPattern>,
+    /// Folded: those that carry credentials, which are removed once they are spent.
+    carriers: BTreeSet<Vec<u8>>,
 }
 
 impl OwnedHeaders {
@@ -70,7 +76,20 @@ impl OwnedHeaders {
             let headers = provider.claim_to_headers.iter().map(|mapping| &mapping.header);
             lists.extend(headers.filter(|header| !written.insert(*header)).cloned());
         }
-        Self { names, lists }
+        let removed =
+            config.providers.iter().flat_map(|provider| &provider.removed_headers).cloned().collect();
+        let locations = config.providers.iter().flat_map(|provider| &provider.locations);
+        let carriers = locations.filter_map(|location| match location {
+            Location::Header { name, .. } => Some(name.folded()),
+            Location::Query(_) | Location::Cookie(_) => None,
+        });
+        Self { names, lists, removed, carriers: carriers.collect() }
+    }
+
+    fn are(&self, name: &[u8]) -> bool {
+        let name = fold(name);
+        self.names.contains(&name)
+            || (self.removed.iter().any(|pattern| pattern.matches(&name)) && !self.carriers.contains(&name))
     }
 
     /// Whether the proxy may have chosen a route with a policy by a header that goes: it chooses again once it is gone,
@@ -83,10 +102,10 @@ impl OwnedHeaders {
 
     /// The names among `names` that a client must not send, each spelling once.
     pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> BTreeSet<&'n [u8]> {
-        if self.names.is_empty() {
+        if self.names.is_empty() && self.removed.is_empty() {
             return BTreeSet::new();
         }
-        names.filter(|name| !name.starts_with(b":") && self.names.contains(&fold(name))).collect()
+        names.filter(|name| !name.starts_with(b":") && self.are(name)).collect()
     }
 }
 
@@ -97,7 +116,8 @@ impl HeaderEdits {
         let mut edits = Self(forged.into_iter().map(HeaderEdit::remove).collect());
         edits.0.extend(without_nominations(head, owned));
         let spent = grant.identities().filter(|authenticated| !authenticated.provider.forward);
-        edits.0.extend(without_credentials(head, &spent.map(|spent| spent.place).collect::<Vec<_>>()));
+        let spent = spent.flat_map(|spent| iter::once(spent.place.clone()).chain(passed_over(spent)));
+        edits.0.extend(without_credentials(head, &spent.collect::<Vec<_>>()));
         edits.0.extend(identity_headers(grant, owned));
         edits.0.extend(grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false")));
         edits
@@ -119,9 +139,18 @@ impl HeaderEdit {
     }
 }
 
+/// The places behind the one whose credential counted. What stands there was verified by nobody.
+fn passed_over(spent: &Authenticated<'_>) -> Vec<Place> {
+    if !spent.provider.takes_first_place {
+        return Vec::new();
+    }
+    let places = spent.provider.locations.iter().map(Location::place);
+    places.filter(|place| !matches!(place, Place::Header(_))).collect()
+}
+
 /// Takes credentials out of the request and leaves the rest of the places they were in byte for byte.
-fn without_credentials(head: &RequestHead, places: &[&Place]) -> Vec<HeaderEdit> {
-    let header = |place: &&Place| match place {
+fn without_credentials(head: &RequestHead, places: &[Place]) -> Vec<HeaderEdit> {
+    let header = |place: &Place| match place {
         Place::Header(name) => Some(HeaderEdit::remove(name.as_str().as_bytes())),
         Place::Query(_) | Place::Cookie(_) => None,
     };
@@ -131,7 +160,7 @@ fn without_credentials(head: &RequestHead, places: &[&Place]) -> Vec<HeaderEdit>
     edits
 }
 
-fn without_parameters(head: &RequestHead, places: &[&Place]) -> Option<HeaderEdit> {
+fn without_parameters(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
     let is_spent = |name: &[u8]| {
         places.iter().any(|place| matches!(place, Place::Query(parameter) if is_named(name, parameter)))
     };
@@ -150,7 +179,7 @@ fn without_parameters(head: &RequestHead, places: &[&Place]) -> Option<HeaderEdi
     Some(HeaderEdit::replace(":path", target))
 }
 
-fn without_cookies(head: &RequestHead, places: &[&Place]) -> Option<HeaderEdit> {
+fn without_cookies(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
     let is_spent = |name: &[u8]| {
         places.iter().any(|place| matches!(place, Place::Cookie(cookie) if cookie.as_bytes() == name))
     };
@@ -177,8 +206,14 @@ fn identity_headers(grant: &Grant<'_>, owned: &OwnedHeaders) -> Vec<HeaderEdit> 
     let mut claims: Vec<(&HeaderName, Vec<String>)> = Vec::new();
     for Authenticated { identity, provider, .. } in &identities {
         for mapping in &provider.claim_to_headers {
-            let Some(claim) = identity.claims().at(&mapping.path) else { continue };
-            let items = items(claim, mapping, owned.lists.contains(&mapping.header));
+            let is_list = owned.lists.contains(&mapping.header);
+            let items = match &mapping.source {
+                HeaderSource::Text(text) => vec![encode(text, if is_list { b"%," } else { b"%" })],
+                HeaderSource::Claim(path) => match identity.claims().at(path) {
+                    Some(claim) => items(claim, mapping, is_list),
+                    None => continue,
+                },
+            };
             match claims.iter_mut().find(|(known, _)| **known == mapping.header) {
                 Some((_, known)) => known.extend(items),
                 None => claims.push((&mapping.header, items)),
@@ -207,8 +242,7 @@ fn identity_headers(grant: &Grant<'_>, owned: &OwnedHeaders) -> Vec<HeaderEdit> 
 fn without_nominations(head: &RequestHead, owned: &OwnedHeaders) -> Option<HeaderEdit> {
     let options: Vec<&[u8]> =
         head.values("connection").flat_map(|line| line.split(|byte| *byte == b',')).map(trim_ows).collect();
-    let kept: Vec<&[u8]> =
-        options.iter().copied().filter(|option| !owned.names.contains(&fold(option))).collect();
+    let kept: Vec<&[u8]> = options.iter().copied().filter(|option| !owned.are(option)).collect();
     if kept.len() == options.len() {
         None
     } else if kept.is_empty() {
@@ -227,6 +261,12 @@ fn items(claim: &Json<'_>, mapping: &ClaimToHeader, is_list: bool) -> Vec<String
             items.iter().map(|item| encode(&plain_text(item), b"%,")).collect()
         }
         (ClaimEncoding::Csv, _) => vec![encode(&plain_text(claim), special)],
+        (ClaimEncoding::Space, Json::Array(items)) => {
+            let items: Vec<_> =
+                items.iter().map(|item| encode(&plain_text(item), b"%").replace(' ', "%20")).collect();
+            vec![if is_list { encode(&items.join(" "), b",") } else { items.join(" ") }]
+        }
+        (ClaimEncoding::Space, _) => vec![encode(&plain_text(claim), special)],
         (ClaimEncoding::Json, _) => vec![encode(&claim.to_string(), special)],
         (ClaimEncoding::Base64url, _) => vec![base64url::encode(claim.to_string().as_bytes())],
         (ClaimEncoding::Envoy, Json::Array(_) | Json::Object(_)) => vec![STANDARD.encode(claim.to_string())],
@@ -300,7 +340,11 @@ mod tests {
     }
 
     fn mapping(encoding: ClaimEncoding) -> ClaimToHeader {
-        ClaimToHeader { header: HeaderName::for_test("x"), path: vec!["c".to_owned()], encoding }
+        ClaimToHeader {
+            header: HeaderName::for_test("x"),
+            source: HeaderSource::Claim(vec!["c".to_owned()]),
+            encoding,
+        }
     }
 
     #[test]
@@ -384,14 +428,14 @@ mod tests {
 
     #[test]
     fn only_the_credential_leaves_its_place() {
-        let cookie = |line| without_cookies(&head(&[("cookie", line)]), &[&Place::Cookie("s".to_owned())]);
+        let cookie = |line| without_cookies(&head(&[("cookie", line)]), &[Place::Cookie("s".to_owned())]);
         let replaced = |value: &str| Some(HeaderEdit::replace("cookie", value));
         assert_eq!(cookie("a=1; s=t; b=\"2\""), replaced("a=1; b=\"2\""));
         assert_eq!(cookie("s=t; b=2"), replaced("b=2"));
         assert_eq!(cookie("ss=1;s=t;  as=3"), replaced("ss=1;  as=3"));
         assert_eq!(cookie("s=t"), Some(HeaderEdit::remove(b"cookie")));
 
-        let query = |path| without_parameters(&head(&[(":path", path)]), &[&Place::Query("t".to_owned())]);
+        let query = |path| without_parameters(&head(&[(":path", path)]), &[Place::Query("t".to_owned())]);
         let replaced = |value: &str| Some(HeaderEdit::replace(":path", value));
         assert_eq!(query("/a?x=%2F&t=s&&y"), replaced("/a?x=%2F&&y"));
         assert_eq!(query("/a?%74=s"), replaced("/a"));

@@ -127,7 +127,7 @@ fn check_claims(
             return Err(VerifyError::Type);
         }
     }
-    let claims = RegisteredClaims::of(&token.payload)
+    let claims = RegisteredClaims::of(&token.payload, provider.allows_numeric_subject)
         .map_err(|malformed| VerifyError::Form(TokenError::Claim(malformed)))?;
     match claims.expires {
         Some(expires) if expires.has_expired(now, provider.clock_skew) => return Err(VerifyError::Expired),

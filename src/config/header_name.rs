@@ -60,6 +60,40 @@ impl HeaderName {
     }
 }
 
+/// Header names that are removed from requests: one, or all with the same beginning.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HeaderPattern {
+    /// See [`HeaderName::folded`].
+    folded: Vec<u8>,
+    is_prefix: bool,
+}
+
+impl HeaderPattern {
+    /// Whether a folded name is one of them.
+    pub fn matches(&self, folded: &[u8]) -> bool {
+        if self.is_prefix { folded.starts_with(&self.folded) } else { folded == self.folded }
+    }
+
+    /// A name, or the beginning of names and a `*`.
+    pub(super) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        let text = node.string()?;
+        let name = text.strip_suffix('*').unwrap_or(text);
+        let is_prefix = name.len() < text.len();
+        let folded = fold(name.as_bytes());
+        // A shorter beginning is that of headers nobody thought of.
+        let is_long_enough = !is_prefix || name.len() >= 3;
+        let is_valid = !name.is_empty() && name.bytes().all(|byte| is_token_char(byte) && byte != b'*');
+        let pattern = Self { folded, is_prefix };
+        if !is_valid || !is_long_enough {
+            return Err(node.expected("a header name, or at least three characters of it and a \"*\""));
+        }
+        if RESERVED.iter().any(|reserved| pattern.matches(reserved.as_bytes())) {
+            return Err(node.expected("headers that do not frame or route the request"));
+        }
+        Ok(pattern)
+    }
+}
+
 impl fmt::Display for HeaderName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -6,6 +6,7 @@
 //! own. A field that is not known, or known and not built yet, is refused by name: nothing is ever ignored silently.
 //! Deliberately has no behaviour beyond parsing.
 
+mod csrf;
 mod endpoint;
 mod error;
 mod fields;
@@ -26,7 +27,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use error::ConfigError;
-pub use header_name::HeaderName;
+pub use header_name::{HeaderName, HeaderPattern};
 pub(crate) use header_name::{fold, is_token_char};
 pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wording};
 pub use provider::fields as provider_fields;
@@ -101,6 +102,15 @@ pub struct Provider {
     pub forward_payload_header: Option<PayloadHeader>,
     /// The headers that receive claims.
     pub claim_to_headers: Vec<ClaimToHeader>,
+    /// Further headers that are removed from every request.
+    pub removed_headers: Vec<HeaderPattern>,
+    /// Whether of credentials at several places the first one counts: header, query parameter, cookie. Otherwise they
+    /// are [`several_credentials`](Config::several_credentials).
+    pub takes_first_place: bool,
+    /// What an unsafe request must show when its credential is a cookie; nothing when `None`.
+    pub csrf: Option<Csrf>,
+    /// Whether `sub` may be a number.
+    pub allows_numeric_subject: bool,
     /// How far clocks may differ when `exp` and `nbf` are compared.
     pub clock_skew: Duration,
     /// Whether a token without `exp` is refused.
@@ -120,6 +130,15 @@ pub struct Audiences {
     pub allowed: Vec<String>,
     /// How they are compared.
     pub form: AudienceForm,
+}
+
+/// How a request that a browser makes for another site is told from one of the own site.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Csrf {
+    /// Origins whose requests count as own ones, in lower case.
+    pub allowed_origins: Vec<String>,
+    /// Whether sibling hosts count as own ones.
+    pub allows_same_site: bool,
 }
 
 /// What a claim must be like.
@@ -318,10 +337,19 @@ pub enum Location {
 pub struct ClaimToHeader {
     /// The header.
     pub header: HeaderName,
-    /// The claim, as the names of the members that lead to it.
-    pub path: Vec<String>,
+    /// What is written to it.
+    pub source: HeaderSource,
     /// How it is written.
     pub encoding: ClaimEncoding,
+}
+
+/// What becomes a header.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HeaderSource {
+    /// The claim that these names of members lead to.
+    Claim(Vec<String>),
+    /// Always the same text, for whoever was verified.
+    Text(String),
 }
 
 /// What requests a requirement is for, and the requirement.
@@ -533,7 +561,11 @@ impl Config {
         for (index, rule) in self.rules.iter().enumerate() {
             for (position, header) in rule.matcher.headers.iter().enumerate() {
                 let name = fold(header.name.as_bytes());
-                if outputs.contains(&name) || statuses.contains(&name) {
+                let mut removed = self.providers.iter().flat_map(|provider| &provider.removed_headers);
+                if outputs.contains(&name)
+                    || statuses.contains(&name)
+                    || removed.any(|pattern| pattern.matches(&name))
+                {
                     let path = format!("rules[{index}].match.headers[{position}].name");
                     return error(path, &header.name, "a header that the filter does not write");
                 }

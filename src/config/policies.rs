@@ -94,6 +94,8 @@ pub enum ClaimEncoding {
     Json,
     /// The same, as base64url without padding.
     Base64url,
+    /// Text; lists joined by spaces, objects as JSON.
+    Space,
     /// That of `jwt_authn`: text, but lists and objects as standard base64 of JSON, and numbers that are no whole
     /// number from zero on with six decimals.
     Envoy,

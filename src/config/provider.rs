@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::csrf::csrf;
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::header_name::HeaderName;
@@ -10,8 +11,8 @@ use super::key_source::{algorithms, key_source};
 use super::required_claim::{claim_path, required_claim, types};
 use super::value::{LONGEST_DURATION, Node};
 use super::{
-    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, KeyPlace, KeySource,
-    Location, PayloadHeader, Policies, Provider, StringMatcher,
+    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, HeaderPattern, HeaderSource,
+    KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher,
 };
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
@@ -40,6 +41,10 @@ const FIELDS: &[&str] = &[
     "forward_payload_header",
     "pad_forward_payload_header",
     "claim_to_headers",
+    "remove_headers",
+    "multiple_credentials",
+    "csrf",
+    "numeric_subject",
     "clear_route_cache",
     "payload_in_metadata",
     "normalize_payload_in_metadata",
@@ -61,9 +66,12 @@ const MUST_NOT_BE_NULL: &[&str] = &[
     "max_lifetime",
     "forward_payload_header",
     "claim_to_headers",
+    "remove_headers",
+    "multiple_credentials",
+    "csrf",
 ];
 
-const NOT_BUILT: &[&str] = &["preset", "session_check", "multiple_credentials", "csrf"];
+const NOT_BUILT: &[&str] = &["preset", "session_check"];
 
 /// The fields of a provider: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
@@ -128,6 +136,20 @@ fn parse(
         }
         None => Vec::new(),
     };
+    let removed_headers = match fields.take("remove_headers")? {
+        Some(node) => node.items()?.iter().map(HeaderPattern::parse).collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    let takes_first_place = match fields.take("multiple_credentials")? {
+        None => false,
+        Some(node) => match node.string()? {
+            "reject" => false,
+            "first" => true,
+            _ => return Err(node.expected("\"reject\" or \"first\"")),
+        },
+    };
+    let csrf = fields.take("csrf")?.map_or(Ok(None), |node| csrf(&node))?;
+    let allows_numeric_subject = fields.boolean_or("numeric_subject", false)?;
     let clear_route_cache = fields.boolean_or("clear_route_cache", false)?;
     let exports = exports(&mut fields, &node)?;
     fields.take("jwt_cache_config")?.map(check_jwt_cache).transpose()?;
@@ -146,6 +168,10 @@ fn parse(
         forward,
         forward_payload_header,
         claim_to_headers,
+        removed_headers,
+        takes_first_place,
+        csrf,
+        allows_numeric_subject,
         clock_skew,
         require_expiration,
         max_lifetime,
@@ -261,16 +287,27 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
 fn claim_to_header(node: Node<'_>, default: ClaimEncoding) -> Result<ClaimToHeader, ConfigError> {
     let mut fields = Fields::of(node.clone())?;
     let header = HeaderName::parse_output(&fields.require("header_name")?)?;
-    let path = claim_path(&mut fields, &node)?;
+    let source = match fields.take("value")? {
+        None => HeaderSource::Claim(claim_path(&mut fields, &node)?),
+        Some(text) => {
+            for claim in ["claim_name", "claim_path"] {
+                if let Some(second) = fields.take(claim)? {
+                    return Err(second.error("a second source", "a claim or a value alone"));
+                }
+            }
+            HeaderSource::Text(text.non_empty_string()?.to_owned())
+        }
+    };
     let encoding = match fields.take("encoding")? {
         None => default,
         Some(node) => match node.string()? {
             "csv" => ClaimEncoding::Csv,
             "json" => ClaimEncoding::Json,
             "base64url" => ClaimEncoding::Base64url,
-            _ => return Err(node.expected("\"csv\", \"json\" or \"base64url\"")),
+            "space" => ClaimEncoding::Space,
+            _ => return Err(node.expected("\"csv\", \"space\", \"json\" or \"base64url\"")),
         },
     };
     fields.finish(&[])?;
-    Ok(ClaimToHeader { header, path, encoding })
+    Ok(ClaimToHeader { header, source, encoding })
 }

@@ -63,14 +63,17 @@ impl fmt::Display for MalformedClaim {
 impl std::error::Error for MalformedClaim {}
 
 impl<'a> RegisteredClaims<'a> {
-    /// Reads the registered claims of `payload`.
+    /// Reads the registered claims of `payload`. RFC 7519 has `sub` be a string; some providers have numbers.
     ///
     /// # Errors
     ///
     /// The first claim of `iss`, `sub`, `jti`, `aud`, `exp`, `nbf`, `iat` that is present in a wrong form.
-    pub fn of(payload: &'a Object<'_>) -> Result<Self, MalformedClaim> {
+    pub fn of(payload: &'a Object<'_>, allows_numeric_subject: bool) -> Result<Self, MalformedClaim> {
         let claims = Self {
-            subject: string(payload, "sub")?,
+            subject: match payload.get("sub") {
+                Some(Json::Number(number)) if allows_numeric_subject => Some(number.as_str()),
+                _ => string(payload, "sub")?,
+            },
             audiences: audiences(payload)?,
             expires: numeric_date(payload, "exp")?,
             not_before: numeric_date(payload, "nbf")?,
@@ -141,7 +144,7 @@ mod tests {
     fn expires(exp: &str) -> Result<Option<NumericDate>, MalformedClaim> {
         let text = format!("{{\"exp\":{exp}}}");
         let payload = Object::parse(text.as_bytes()).unwrap();
-        RegisteredClaims::of(&payload).map(|claims| claims.expires)
+        RegisteredClaims::of(&payload, false).map(|claims| claims.expires)
     }
 
     #[test]
@@ -191,7 +194,7 @@ mod tests {
     fn audiences_are_one_string_or_an_array_of_strings() {
         let read = |text: &'static str| {
             let payload = Object::parse(text.as_bytes()).unwrap();
-            RegisteredClaims::of(&payload).map(|claims| claims.audiences.join("|"))
+            RegisteredClaims::of(&payload, false).map(|claims| claims.audiences.join("|"))
         };
         assert_eq!(read(r#"{"aud":"a"}"#), Ok("a".to_owned()));
         assert_eq!(read(r#"{"aud":["a","b"]}"#), Ok("a|b".to_owned()));
@@ -212,7 +215,7 @@ mod tests {
         for name in ["iss", "sub", "jti"] {
             let text = format!("{{\"{name}\":[\"x\"]}}");
             let payload = Object::parse(text.as_bytes()).unwrap();
-            assert_eq!(RegisteredClaims::of(&payload).map_err(|error| error.name), Err(name));
+            assert_eq!(RegisteredClaims::of(&payload, false).map_err(|error| error.name), Err(name));
         }
     }
 }

@@ -57,6 +57,7 @@ impl Rejection {
             Self::MissingCredential => MISSED,
             Self::MultipleCredentials => MULTIPLE_TOKENS,
             Self::AmbiguousRequest
+            | Self::CrossSite
             | Self::ForgedHeader
             | Self::HostFailure { .. }
             | Self::NoRule

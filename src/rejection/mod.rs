@@ -25,6 +25,8 @@ const MAX_URL_BYTES: usize = 256;
 pub enum Rejection {
     /// The path can be read in ways that fall under different rules.
     AmbiguousRequest,
+    /// A cookie is the credential, and another site may have had the browser make the request.
+    CrossSite,
     /// A header that only the filter may write, where it may have chosen the route whose policy counts.
     ForgedHeader,
     /// The host did not do what the filter needed, such as removing a header.
@@ -116,6 +118,7 @@ answers! {
         "authorized_party", 401, INVALID_TOKEN, "The access token was issued to another party";
     CLAIM = "claim", 401, INVALID_TOKEN, "A claim of the access token is not allowed";
     AMBIGUOUS_REQUEST = "ambiguous_request", 400, None, "The request is ambiguous";
+    CROSS_SITE = "cross_site", 403, None, "The request comes from another site";
     FORGED_HEADER = "forged_header", 400, None, "The request has a header that it must not have";
     NO_RULE = "no_rule", 403, None, "Access is denied";
     UNKNOWN_REQUIREMENT = "unknown_requirement", 403, None, "Access is denied";
@@ -204,6 +207,7 @@ impl Rejection {
             Self::HostFailure { .. } => &HOST_FAILURE,
             Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
             Self::InvalidToken(VerifyError::Expired) => &EXPIRED,
+            Self::CrossSite => &CROSS_SITE,
             Self::InvalidToken(VerifyError::Subject) => &SUBJECT,
             Self::InvalidToken(VerifyError::Type) => &TOKEN_TYPE,
             Self::InvalidToken(VerifyError::AuthorizedParty) => &AUTHORIZED_PARTY,

@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod browsers;
 mod configuration;
 mod discovery;
 mod documentation;
