@@ -14,6 +14,8 @@ const MAX_EDITS: usize = 3;
 pub(super) struct Fields<'a> {
     node: Node<'a>,
     object: &'a Object<'a>,
+    /// What stands for fields that are not written.
+    defaults: Option<&'a Object<'a>>,
     known: Vec<&'static str>,
     /// Accepted, but nothing to suggest.
     ignored: Vec<&'static str>,
@@ -22,13 +24,46 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(super) fn of(node: Node<'a>) -> Result<Self, ConfigError> {
         match node.value.as_object() {
-            Some(object) => Ok(Self { node, object, known: Vec::new(), ignored: Vec::new() }),
+            Some(object) => Ok(Self { node, object, defaults: None, known: Vec::new(), ignored: Vec::new() }),
             None => Err(node.expected("an object")),
         }
     }
 
-    /// The field `name`; `null` counts as not given, as in protobuf JSON.
+    /// The same fields, with others for those that are not written.
+    pub(super) fn with_defaults(self, defaults: &'a Object<'a>) -> Self {
+        Self { defaults: Some(defaults), ..self }
+    }
+
+    /// Whether the field `name` is written.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let written = self.object.get(name).or_else(|| self.object.get(&camel_case(name)));
+        written.is_some_and(|value| !matches!(value, Json::Null))
+    }
+
+    /// The field `name` among the defaults.
+    pub(super) fn default(&self, name: &str) -> Option<Node<'a>> {
+        let value = self.defaults?.get(name)?;
+        Some(self.node.member(name, value))
+    }
+
+    /// The field `name`, or its default unless one of `instead` is written.
+    pub(super) fn take_unless(
+        &mut self,
+        name: &'static str,
+        instead: &[&str],
+    ) -> Result<Option<Node<'a>>, ConfigError> {
+        let written = self.written(name)?;
+        let is_replaced = instead.iter().any(|other| self.has(other));
+        Ok(written.or_else(|| self.default(name).filter(|_| !is_replaced)))
+    }
+
+    /// The field `name`, or its default; `null` counts as not given, as in protobuf JSON.
     pub(super) fn take(&mut self, name: &'static str) -> Result<Option<Node<'a>>, ConfigError> {
+        Ok(self.written(name)?.or_else(|| self.default(name)))
+    }
+
+    /// The field `name` as it is written.
+    pub(super) fn written(&mut self, name: &'static str) -> Result<Option<Node<'a>>, ConfigError> {
         self.known.push(name);
         let camel = camel_case(name);
         let written = self.object.get(name).map(|value| (name, value));

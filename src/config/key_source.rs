@@ -15,6 +15,9 @@ use super::{Environment, KeySource};
 use crate::jose::algorithm::{Algorithm, KeyError};
 use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
 
+/// Where keys may come from.
+pub(super) const KEY_SOURCES: [&str; 4] = ["remote_jwks", "discovery", "local_jwks", "jwt_key"];
+
 /// The one source of keys that there must be. `issuer` is the provider's, if it has one.
 pub(super) fn key_source(
     fields: &mut Fields<'_>,
@@ -22,10 +25,9 @@ pub(super) fn key_source(
     issuer: Option<&str>,
     environment: Environment<'_>,
 ) -> Result<KeySource, ConfigError> {
-    const FIELDS: [&str; 4] = ["remote_jwks", "discovery", "local_jwks", "jwt_key"];
     let mut found = Vec::new();
-    for name in FIELDS {
-        found.extend(fields.take(name)?.map(|node| (name, node)));
+    for name in KEY_SOURCES {
+        found.extend(fields.take_unless(name, &KEY_SOURCES)?.map(|node| (name, node)));
     }
     match found.as_slice() {
         [("remote_jwks", node)] => remote_jwks(node).map(Box::new).map(KeySource::Remote),
@@ -37,7 +39,7 @@ pub(super) fn key_source(
             Err(provider.error("no source of keys", expected))
         }
         [_, (_, second), ..] => {
-            Err(second.error("a second source of keys", format!("one of {}", FIELDS.join(", "))))
+            Err(second.error("a second source of keys", format!("one of {}", KEY_SOURCES.join(", "))))
         }
     }
 }

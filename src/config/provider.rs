@@ -8,17 +8,20 @@ use super::error::ConfigError;
 use super::fields::Fields;
 use super::header_name::HeaderName;
 use super::key_source::{algorithms, key_source};
+use super::preset::preset;
 use super::required_claim::{claim_path, required_claim, types};
 use super::value::{LONGEST_DURATION, Node};
 use super::{
     AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, HeaderPattern, HeaderSource,
     KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher,
 };
+use crate::json::Object;
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 const FIELDS: &[&str] = &[
+    "preset",
     "issuer",
     "issuers",
     "audiences",
@@ -71,7 +74,7 @@ const MUST_NOT_BE_NULL: &[&str] = &[
     "csrf",
 ];
 
-const NOT_BUILT: &[&str] = &["preset", "session_check"];
+const NOT_BUILT: &[&str] = &["session_check"];
 
 /// The fields of a provider: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
@@ -100,18 +103,25 @@ fn parse(
     for name in MUST_NOT_BE_NULL {
         fields.refuse_null(name)?;
     }
+    let text = match fields.take("preset")? {
+        Some(name) => preset(&name)?.render(&node, &mut fields)?,
+        None => "{}".to_owned(),
+    };
+    let defaults = Object::parse(text.as_bytes())
+        .map_err(|_| node.error("a preset that cannot be read", "another version of the filter"))?;
+    let mut fields = fields.with_defaults(&defaults);
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let issuer = issuer.filter(|issuer| !issuer.is_empty());
-    let more_issuers = fields.take("issuers")?.map_or(Ok(Vec::new()), |node| node.strings())?;
+    let more_issuers = fields
+        .take_unless("issuers", &["issuer", "issuers"])?
+        .map_or(Ok(Vec::new()), |node| node.strings())?;
     let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
     let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
     let types = types(fields.take("typ")?)?;
     let authorized_parties =
         fields.take("authorized_parties")?.map_or(Ok(Vec::new()), |node| node.strings())?;
-    let required_claims = match fields.take("required_claims")? {
-        Some(node) => node.items()?.into_iter().map(required_claim).collect::<Result<_, _>>()?,
-        None => Vec::new(),
-    };
+    let required_claims = both(&mut fields, "required_claims")?;
+    let required_claims = required_claims.into_iter().map(required_claim).collect::<Result<_, _>>()?;
     let require_expiration = fields.boolean_or("require_expiration", policies.require_expiration)?;
     let max_lifetime = fields
         .take("max_lifetime")?
@@ -136,10 +146,8 @@ fn parse(
         }
         None => Vec::new(),
     };
-    let removed_headers = match fields.take("remove_headers")? {
-        Some(node) => node.items()?.iter().map(HeaderPattern::parse).collect::<Result<_, _>>()?,
-        None => Vec::new(),
-    };
+    let removed_headers = both(&mut fields, "remove_headers")?;
+    let removed_headers = removed_headers.iter().map(HeaderPattern::parse).collect::<Result<_, _>>()?;
     let takes_first_place = match fields.take("multiple_credentials")? {
         None => false,
         Some(node) => match node.string()? {
@@ -178,6 +186,16 @@ fn parse(
         exports,
         clear_route_cache,
     })
+}
+
+/// The items of a list that is written and of its default: more of them is never less safe.
+fn both<'a>(fields: &mut Fields<'a>, name: &'static str) -> Result<Vec<Node<'a>>, ConfigError> {
+    let lists = [fields.default(name), fields.written(name)?];
+    let mut items = Vec::new();
+    for list in lists.iter().flatten() {
+        items.extend(list.items()?);
+    }
+    Ok(items)
 }
 
 /// The issuer of a provider that is found by it.
@@ -251,10 +269,12 @@ fn check_jwt_cache(node: Node<'_>) -> Result<(), ConfigError> {
     fields.finish(&[])
 }
 
+const FROM: [&str; 3] = ["from_headers", "from_params", "from_cookies"];
+
 /// Where tokens travel: the default places only when none is configured, as in `jwt_authn`.
 fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
     let mut locations = Vec::new();
-    if let Some(node) = fields.take("from_headers")? {
+    if let Some(node) = fields.take_unless("from_headers", &FROM)? {
         for item in node.items()? {
             let mut header = Fields::of(item)?;
             let name = HeaderName::parse(&header.require("name")?)?;
@@ -263,10 +283,10 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
             locations.push(Location::Header { name, value_prefix: value_prefix.to_owned() });
         }
     }
-    if let Some(node) = fields.take("from_params")? {
+    if let Some(node) = fields.take_unless("from_params", &FROM)? {
         locations.extend(node.strings()?.into_iter().map(Location::Query));
     }
-    if let Some(node) = fields.take("from_cookies")? {
+    if let Some(node) = fields.take_unless("from_cookies", &FROM)? {
         locations.extend(node.strings()?.into_iter().map(Location::Cookie));
     }
     if locations.is_empty() {

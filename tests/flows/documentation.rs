@@ -56,6 +56,33 @@ fn the_fields_that_are_read_are_those_that_are_listed() {
     }
 }
 
+#[test]
+fn the_table_of_presets_names_every_preset_and_what_it_needs() {
+    let rows: Vec<_> = table("presets").into_iter().map(|row| row[..2].to_vec()).collect();
+    let presets = config::presets().map(|(name, needed)| vec![name.to_owned(), needed.join(", ")]);
+    assert_eq!(rows, presets.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_page_of_presets_shows_each_as_it_is() {
+    const PAGE: &str = include_str!("../../docs/presets.md");
+    let sections: Vec<_> = PAGE.split("\n## ").skip(1).collect();
+    assert_eq!(sections.len(), config::presets().count());
+    for (section, (name, _)) in sections.into_iter().zip(config::presets()) {
+        assert_eq!(section.lines().next(), Some(name));
+        let block = |marker: &str| {
+            let (_, rest) = section.split_once(marker).expect(name);
+            rest.split("\n```").next().unwrap().to_owned()
+        };
+        let example: Value = serde_json::from_str(&block("```json\n")).expect(name);
+        assert_eq!(example["preset"], name);
+        let configuration = json!({ "providers": { "it": example }, "rules": [] });
+        config::Config::parse(configuration.to_string().as_bytes(), &|_| None).expect(name);
+        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(plain(&block("```text\n")), plain(config::preset_fields(name).unwrap()), "{name}");
+    }
+}
+
 fn error(configuration: &Value) -> String {
     config::Config::parse(configuration.to_string().as_bytes(), &|_| None)
         .expect_err("a wrong configuration")

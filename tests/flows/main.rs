@@ -19,6 +19,7 @@ mod key_ids;
 mod key_schedule;
 mod key_sharing;
 mod peers_holes;
+mod presets;
 mod property;
 mod refusals;
 mod requirements;

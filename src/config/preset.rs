@@ -1,0 +1,544 @@
+//! `preset`: what is known about an identity provider, as the fields that one would have to write otherwise. Ours.
+//!
+//! Takes a name and its parameters, gives an object of provider fields in JSON. Fields that are written beside the preset
+//! take the place of its own; `remove_headers` and `required_claims` are added to them. Where the identity providers say
+//! what stands here is in `docs/presets.md`. Deliberately data: what a preset says could be said without it.
+
+use super::error::ConfigError;
+use super::fields::Fields;
+use super::value::Node;
+
+/// An identity provider that is known.
+pub(super) struct Preset {
+    pub(super) name: &'static str,
+    pub(super) parameters: &'static [Parameter],
+    /// Whether its tokens are for many services, so that `audiences` must be written.
+    needs_audiences: bool,
+    /// Provider fields, with parameters in braces.
+    fields: &'static str,
+}
+
+/// What differs between customers of an identity provider.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    kind: Kind,
+    pub(super) default: Option<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// The scheme and the authority of a URL, and a path that does not end in a slash.
+    Url,
+    /// A host, with a port if need be.
+    Host,
+    /// A name without anything that means something in a URL or in JSON.
+    Name,
+    /// Also with slashes, as in a URL or a path.
+    Text,
+}
+
+const fn needed(name: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, kind, default: None }
+}
+
+/// The name of the host for the server of the keys.
+const CLUSTER: Parameter = needed("cluster", Kind::Text);
+
+pub(super) const PRESETS: &[Preset] = &[
+    Preset {
+        name: "auth0",
+        parameters: &[needed("domain", Kind::Host), CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://{domain}/",
+            "remote_jwks": { "http_uri": { "uri": "https://{domain}/.well-known/jwks.json", "cluster": "{cluster}" } },
+            "algorithms": ["RS256"],
+            "typ": ["JWT", "at+jwt", ""],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-scope", "claim_name": "scope" },
+                { "header_name": "x-auth-permissions", "claim_name": "permissions" },
+                { "header_name": "x-auth-org-id", "claim_name": "org_id" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "authgear",
+        parameters: &[needed("endpoint", Kind::Url), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "{endpoint}",
+            "audiences": ["{endpoint}"],
+            "typ": ["at+jwt"],
+            "remote_jwks": { "http_uri": { "uri": "{endpoint}/oauth2/jwks", "cluster": "{cluster}" } },
+            "algorithms": ["RS256"],
+            "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }],
+            "clock_skew_seconds": 30,
+            "remove_headers": ["x-authgear-*"],
+            "claim_to_headers": [
+                { "header_name": "x-authgear-session-valid", "value": "true" },
+                { "header_name": "x-authgear-user-id", "claim_name": "sub" },
+                { "header_name": "x-authgear-user-anonymous", "claim_path": [{ "key": "https://authgear.com/claims/user/is_anonymous" }] },
+                { "header_name": "x-authgear-user-verified", "claim_path": [{ "key": "https://authgear.com/claims/user/is_verified" }] },
+                { "header_name": "x-authgear-user-can-reauthenticate", "claim_path": [{ "key": "https://authgear.com/claims/user/can_reauthenticate" }] },
+                { "header_name": "x-authgear-user-roles", "claim_path": [{ "key": "https://authgear.com/claims/user/roles" }] },
+                { "header_name": "x-authgear-session-amr", "claim_name": "amr", "encoding": "space" },
+                { "header_name": "x-authgear-session-authenticated-at", "claim_name": "auth_time" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "clerk",
+        parameters: &[needed("frontend_api", Kind::Host), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "https://{frontend_api}",
+            "remote_jwks": {
+                "http_uri": { "uri": "https://{frontend_api}/.well-known/jwks.json", "cluster": "{cluster}" },
+                "cache_duration": "300s"
+            },
+            "algorithms": ["RS256"],
+            "typ": ["JWT", ""],
+            "subjects": { "safe_regex": { "regex": "(?s).+" } },
+            "required_claims": [
+                { "claim_name": "cat", "in": "header", "optional": true, "string_match": { "safe_regex": { "regex": "cl_B7d4PD111AAA|cl_I7d4PD111III" } } },
+                { "claim_name": "sts", "optional": true, "invert_match": true, "string_match": { "exact": "pending" } }
+            ],
+            "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }],
+            "from_cookies": ["__session"],
+            "multiple_credentials": "first",
+            "csrf": true,
+            "clock_skew_seconds": 5,
+            "remove_headers": ["x-clerk-*", "x-middleware-*"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-session-id", "claim_name": "sid" },
+                { "header_name": "x-auth-org-id", "claim_name": "org_id" },
+                { "header_name": "x-auth-org-slug", "claim_name": "org_slug" },
+                { "header_name": "x-auth-org-role", "claim_name": "org_role" },
+                { "header_name": "x-auth-org-permissions", "claim_name": "org_permissions" },
+                { "header_name": "x-auth-actor", "claim_name": "act.sub" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "cloudflare_access",
+        parameters: &[needed("team", Kind::Name), CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://{team}.cloudflareaccess.com",
+            "remote_jwks": {
+                "http_uri": { "uri": "https://{team}.cloudflareaccess.com/cdn-cgi/access/certs", "cluster": "{cluster}" },
+                "cache_duration": "3600s"
+            },
+            "algorithms": ["RS256"],
+            "from_headers": [{ "name": "cf-access-jwt-assertion" }],
+            "from_cookies": ["CF_Authorization"],
+            "multiple_credentials": "first",
+            "csrf": true,
+            "remove_headers": ["cf-access-authenticated-user-email"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-service", "claim_name": "common_name" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "cognito",
+        parameters: &[
+            needed("region", Kind::Name),
+            needed("user_pool_id", Kind::Name),
+            needed("client_id", Kind::Name),
+            CLUSTER,
+        ],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "https://cognito-idp.{region}.amazonaws.com/{user_pool_id}",
+            "remote_jwks": { "http_uri": {
+                "uri": "https://cognito-idp.{region}.amazonaws.com/{user_pool_id}/.well-known/jwks.json", "cluster": "{cluster}"
+            } },
+            "algorithms": ["RS256"],
+            "required_claims": [
+                { "claim_name": "token_use", "string_match": { "exact": "access" } },
+                { "claim_name": "client_id", "string_match": { "exact": "{client_id}" } }
+            ],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-name", "claim_name": "username" },
+                { "header_name": "x-auth-groups", "claim_path": [{ "key": "cognito:groups" }] },
+                { "header_name": "x-auth-scope", "claim_name": "scope" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "entra",
+        parameters: &[needed("tenant", Kind::Name), CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://login.microsoftonline.com/{tenant}/v2.0",
+            "remote_jwks": { "http_uri": {
+                "uri": "https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys", "cluster": "{cluster}"
+            } },
+            "algorithms": ["RS256"],
+            "required_claims": [{ "claim_name": "tid", "string_match": { "exact": "{tenant}" } }],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "oid" },
+                { "header_name": "x-auth-tenant-id", "claim_name": "tid" },
+                { "header_name": "x-auth-scope", "claim_name": "scp" },
+                { "header_name": "x-auth-roles", "claim_name": "roles" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "firebase",
+        parameters: &[needed("project_id", Kind::Name), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "https://securetoken.google.com/{project_id}",
+            "audiences": ["{project_id}"],
+            "remote_jwks": { "http_uri": {
+                "uri": "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com",
+                "cluster": "{cluster}"
+            }, "cache_duration": "3600s" },
+            "algorithms": ["RS256"],
+            "subjects": { "safe_regex": { "regex": "(?s).{1,128}" } },
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-email-verified", "claim_name": "email_verified" },
+                { "header_name": "x-auth-tenant-id", "claim_name": "firebase.tenant" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "github_actions",
+        parameters: &[needed("owner", Kind::Name), CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://token.actions.githubusercontent.com",
+            "remote_jwks": { "http_uri": {
+                "uri": "https://token.actions.githubusercontent.com/.well-known/jwks", "cluster": "{cluster}"
+            } },
+            "algorithms": ["RS256"],
+            "required_claims": [{ "claim_name": "repository_owner", "string_match": { "exact": "{owner}" } }],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-repository", "claim_name": "repository" },
+                { "header_name": "x-auth-ref", "claim_name": "ref" },
+                { "header_name": "x-auth-environment", "claim_name": "environment" },
+                { "header_name": "x-auth-workflow", "claim_name": "job_workflow_ref" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "google",
+        parameters: &[CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://accounts.google.com",
+            "issuers": ["accounts.google.com"],
+            "remote_jwks": { "http_uri": { "uri": "https://www.googleapis.com/oauth2/v3/certs", "cluster": "{cluster}" } },
+            "algorithms": ["RS256"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-email-verified", "claim_name": "email_verified" },
+                { "header_name": "x-auth-domain", "claim_name": "hd" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "hydra",
+        parameters: &[needed("url", Kind::Url), CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "{url}",
+            "issuers": ["{url}/"],
+            "remote_jwks": { "http_uri": { "uri": "{url}/.well-known/jwks.json", "cluster": "{cluster}" } },
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-client-id", "claim_name": "client_id" },
+                { "header_name": "x-auth-scope", "claim_name": "scp", "encoding": "space" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "iap",
+        parameters: &[CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://cloud.google.com/iap",
+            "remote_jwks": { "http_uri": {
+                "uri": "https://www.gstatic.com/iap/verify/public_key-jwk", "cluster": "{cluster}"
+            } },
+            "algorithms": ["ES256"],
+            "from_headers": [{ "name": "x-goog-iap-jwt-assertion" }],
+            "clock_skew_seconds": 30,
+            "max_lifetime": "660s",
+            "remove_headers": ["x-goog-authenticated-user-*"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-domain", "claim_name": "hd" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "keycloak",
+        parameters: &[needed("url", Kind::Url), needed("realm", Kind::Name), CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "{url}/realms/{realm}",
+            "remote_jwks": { "http_uri": { "uri": "{url}/realms/{realm}/protocol/openid-connect/certs", "cluster": "{cluster}" } },
+            "required_claims": [{ "claim_name": "typ", "string_match": { "exact": "Bearer" } }],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-name", "claim_name": "preferred_username" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-roles", "claim_name": "realm_access.roles" },
+                { "header_name": "x-auth-scope", "claim_name": "scope" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "kubernetes",
+        parameters: &[
+            Parameter {
+                name: "url",
+                kind: Kind::Url,
+                default: Some("https://kubernetes.default.svc.cluster.local"),
+            },
+            CLUSTER,
+        ],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "{url}",
+            "remote_jwks": { "http_uri": { "uri": "{url}/openid/v1/jwks", "cluster": "{cluster}" } },
+            "algorithms": ["RS256", "ES256"],
+            "subjects": { "prefix": "system:serviceaccount:" },
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-namespace", "claim_path": [{ "key": "kubernetes.io" }, { "key": "namespace" }] },
+                { "header_name": "x-auth-service-account", "claim_path": [{ "key": "kubernetes.io" }, { "key": "serviceaccount" }, { "key": "name" }] }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "okta",
+        parameters: &[
+            needed("domain", Kind::Host),
+            Parameter { name: "authorization_server", kind: Kind::Name, default: Some("default") },
+            CLUSTER,
+        ],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://{domain}/oauth2/{authorization_server}",
+            "remote_jwks": { "http_uri": {
+                "uri": "https://{domain}/oauth2/{authorization_server}/v1/keys", "cluster": "{cluster}"
+            } },
+            "algorithms": ["RS256"],
+            "required_claims": [{ "claim_name": "cid", "string_match": { "safe_regex": { "regex": "(?s).+" } } }],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "uid" },
+                { "header_name": "x-auth-name", "claim_name": "sub" },
+                { "header_name": "x-auth-client-id", "claim_name": "cid" },
+                { "header_name": "x-auth-scope", "claim_name": "scp", "encoding": "space" },
+                { "header_name": "x-auth-groups", "claim_name": "groups" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "oneauxilia",
+        parameters: &[needed("instance", Kind::Url), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "{instance}",
+            "remote_jwks": {
+                "http_uri": { "uri": "{instance}/.well-known/jwks.json", "cluster": "{cluster}" },
+                "cache_duration": "300s"
+            },
+            "algorithms": ["RS256"],
+            "typ": ["JWT", ""],
+            "numeric_subject": true,
+            "subjects": { "safe_regex": { "regex": "(?s).+" } },
+            "required_claims": [
+                { "claim_name": "cat", "in": "header", "optional": true, "string_match": { "safe_regex": { "regex": "cl_B7d4PD111AAA|cl_I7d4PD111III" } } },
+                { "claim_name": "sts", "optional": true, "invert_match": true, "string_match": { "exact": "pending" } }
+            ],
+            "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }],
+            "from_cookies": ["__session"],
+            "multiple_credentials": "first",
+            "csrf": true,
+            "clock_skew_seconds": 5,
+            "remove_headers": ["x-oneauxilia-*", "x-clerk-*", "oneauxiliaauth"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-session-id", "claim_name": "sid" },
+                { "header_name": "x-auth-org-id", "claim_name": "org_id" },
+                { "header_name": "x-auth-org-slug", "claim_name": "org_slug" },
+                { "header_name": "x-auth-org-role", "claim_name": "org_role" },
+                { "header_name": "x-auth-org-permissions", "claim_name": "org_permissions" },
+                { "header_name": "x-auth-actor", "claim_name": "act.sub" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "stack_auth",
+        parameters: &[needed("project_id", Kind::Name), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "https://api.stack-auth.com/api/v1/projects/{project_id}",
+            "issuers": ["https://api.hexclave.com/api/v1/projects/{project_id}"],
+            "audiences": ["{project_id}"],
+            "remote_jwks": {
+                "http_uri": {
+                    "uri": "https://api.stack-auth.com/api/v1/projects/{project_id}/.well-known/jwks.json", "cluster": "{cluster}"
+                },
+                "cache_duration": "3600s"
+            },
+            "algorithms": ["ES256"],
+            "required_claims": [
+                { "claim_name": "project_id", "string_match": { "exact": "{project_id}" } },
+                { "claim_name": "branch_id", "optional": true, "string_match": { "exact": "main" } },
+                { "claim_name": "is_anonymous", "optional": true, "invert_match": true, "string_match": { "exact": "true" } },
+                { "claim_name": "is_restricted", "optional": true, "invert_match": true, "string_match": { "exact": "true" } }
+            ],
+            "from_headers": [
+                { "name": "x-hexclave-access-token" },
+                { "name": "x-stack-access-token" },
+                { "name": "authorization", "value_prefix": "Bearer " }
+            ],
+            "clock_skew_seconds": 5,
+            "remove_headers": ["x-stack-*", "x-hexclave-*"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-email-verified", "claim_name": "email_verified" },
+                { "header_name": "x-auth-name", "claim_name": "name" },
+                { "header_name": "x-auth-team-id", "claim_name": "selected_team_id" },
+                { "header_name": "x-auth-session-id", "claim_name": "refresh_token_id" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "supabase",
+        parameters: &[needed("project_ref", Kind::Name), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "https://{project_ref}.supabase.co/auth/v1",
+            "audiences": ["authenticated"],
+            "remote_jwks": { "http_uri": {
+                "uri": "https://{project_ref}.supabase.co/auth/v1/.well-known/jwks.json", "cluster": "{cluster}"
+            }, "cache_duration": "600s" },
+            "algorithms": ["ES256", "RS256", "EdDSA"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-role", "claim_name": "role" },
+                { "header_name": "x-auth-session-id", "claim_name": "session_id" },
+                { "header_name": "x-auth-assurance", "claim_name": "aal" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "workos",
+        parameters: &[needed("client_id", Kind::Name), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "https://api.workos.com",
+            "issuers": ["https://api.workos.com/", "https://api.workos.com/user_management/{client_id}"],
+            "remote_jwks": { "http_uri": { "uri": "https://api.workos.com/sso/jwks/{client_id}", "cluster": "{cluster}" } },
+            "algorithms": ["RS256"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-session-id", "claim_name": "sid" },
+                { "header_name": "x-auth-org-id", "claim_name": "org_id" },
+                { "header_name": "x-auth-roles", "claim_name": "role" },
+                { "header_name": "x-auth-permissions", "claim_name": "permissions" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "zitadel",
+        parameters: &[needed("domain", Kind::Host), CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer": "https://{domain}",
+            "remote_jwks": { "http_uri": { "uri": "https://{domain}/oauth/v2/keys", "cluster": "{cluster}" } },
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-org-id", "claim_path": [{ "key": "urn:zitadel:iam:user:resourceowner:id" }] },
+                { "header_name": "x-auth-email", "claim_name": "email" }
+            ]
+        }"#,
+    },
+];
+
+/// The preset that `node` names.
+pub(super) fn preset(node: &Node<'_>) -> Result<&'static Preset, ConfigError> {
+    let name = node.string()?;
+    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| {
+        let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
+        node.expected(format!("one of {}", names.join(", ")))
+    })
+}
+
+impl Preset {
+    /// Its fields, with the parameters that `fields` has.
+    pub(super) fn render(&self, provider: &Node<'_>, fields: &mut Fields<'_>) -> Result<String, ConfigError> {
+        if self.needs_audiences && !fields.has("audiences") {
+            let expected = format!("the field \"audiences\": tokens of {} are for many services", self.name);
+            return Err(provider.error("nothing", expected));
+        }
+        let has_own_keys = super::key_source::KEY_SOURCES.iter().any(|source| fields.has(source));
+        let mut text = self.fields.to_owned();
+        for Parameter { name, kind, default } in self.parameters {
+            let value = match (fields.take(name)?, default) {
+                (Some(node), _) => kind.read(&node)?,
+                (None, Some(default)) => default,
+                // Nothing is fetched for keys that are written beside the preset.
+                (None, None) if *name == CLUSTER.name && has_own_keys => "none",
+                (None, None) => return Err(provider.error("nothing", format!("the field {name:?}"))),
+            };
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        Ok(text)
+    }
+}
+
+impl Kind {
+    /// Nothing that is let through here means anything in JSON.
+    fn read<'a>(self, node: &Node<'a>) -> Result<&'a str, ConfigError> {
+        let text = node.string()?;
+        let is_of = |text: &str, others: &[u8]| {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+        };
+        let (is_valid, expected) = match self {
+            Self::Url => {
+                let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+                let is_valid = rest.is_some_and(|rest| is_of(rest, b"-._~:/")) && !text.ends_with('/');
+                (is_valid, "a URL such as \"https://id.example\", without a slash at its end")
+            }
+            Self::Host => (is_of(text, b"-.:"), "a host such as \"id.example\", without a scheme"),
+            Self::Name => (is_of(text, b"-._"), "a name of letters, digits, \"-\", \"_\" and \".\""),
+            Self::Text => (is_of(text, b"-._~:/|"), "a name of letters, digits and \"-._~:/|\""),
+        };
+        if is_valid { Ok(text) } else { Err(node.expected(expected)) }
+    }
+}
+
+/// The fields of the preset of this name, in JSON with its parameters in braces.
+pub fn preset_fields(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|preset| preset.name == name).map(|preset| preset.fields)
+}
+
+/// The names of all presets, each with those of its parameters that have no default.
+pub fn presets() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    PRESETS.iter().map(|preset| {
+        let needed = preset.parameters.iter().filter(|parameter| parameter.default.is_none());
+        let audiences = preset.needs_audiences.then_some("audiences");
+        (preset.name, needed.map(|parameter| parameter.name).chain(audiences).collect())
+    })
+}
