@@ -22,6 +22,7 @@ mod headers;
 mod keys;
 mod load_test;
 mod outages;
+mod providers;
 mod refusals;
 mod scene;
 mod self_test;
