@@ -3,12 +3,13 @@
 //! Takes what the token shall say, gives a JWT that is signed with a key of this run. Deliberately asks for no password
 //! and speaks no OAuth: it stands for what a client has after it signed in somewhere.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::http::Answer;
@@ -21,12 +22,14 @@ GET /.well-known/openid-configuration
 GET /.well-known/jwks.json
 GET /token?sub=alice&aud=demo-api&expires_in=300&alg=RS256&scope=orders:read
     all parameters are optional; alg is RS256, ES256 or EdDSA; a negative expires_in mints an expired token
+POST /rotate
+    publishes another EdDSA key and signs with it from then on
 ";
 
-/// An issuer with one key for each algorithm.
+/// An issuer with keys for each algorithm, of which the newest signs.
 pub struct IdentityProvider {
     issuer: String,
-    keys: [SigningKey; 3],
+    keys: RwLock<Vec<SigningKey>>,
 }
 
 /// What a token shall say. The default is good for the demo gateway.
@@ -47,18 +50,32 @@ pub struct TokenRequest {
 impl IdentityProvider {
     /// A provider that names itself `issuer`, with fresh keys.
     pub fn new(issuer: String) -> Self {
-        let keys =
-            [SigningKey::rs256("demo-rsa"), SigningKey::es256("demo-ec"), SigningKey::eddsa("demo-ed25519")];
-        Self { issuer, keys }
+        let keys = vec![
+            SigningKey::rs256("demo-rsa"),
+            SigningKey::es256("demo-ec"),
+            SigningKey::eddsa("demo-ed25519"),
+        ];
+        Self { issuer, keys: RwLock::new(keys) }
+    }
+
+    /// Publishes another EdDSA key and signs with it from now on.
+    pub fn rotate(&self) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let key_id = format!("demo-ed25519-{}", keys.len());
+        keys.push(SigningKey::eddsa(&key_id));
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, Vec<SigningKey>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A signed token, or the reason why there is none.
     pub fn mint(&self, request: &TokenRequest) -> Result<String, String> {
         let TokenRequest { sub, aud, expires_in, alg, scope } = request;
-        let key = self
-            .keys
+        let keys = self.keys();
+        let key = keys
             .iter()
-            .find(|key| key.algorithm() == alg)
+            .rfind(|key| key.algorithm() == alg)
             .ok_or_else(|| format!("alg `{alg}` is none of RS256, ES256, EdDSA"))?;
         let iat = unix_time();
         let exp = iat.saturating_add(*expires_in);
@@ -70,8 +87,12 @@ impl IdentityProvider {
     pub fn answer(&self, request: &Request<Bytes>) -> Answer {
         match request.uri().path() {
             "/" => text(StatusCode::OK, INDEX),
-            "/.well-known/jwks.json" => document(&tokens::jwks(&self.keys)),
+            "/.well-known/jwks.json" => document(&tokens::jwks(self.keys().iter())),
             "/.well-known/openid-configuration" => document(&self.metadata()),
+            "/rotate" if request.method() == Method::POST => {
+                self.rotate();
+                text(StatusCode::OK, "there is a new key\n")
+            }
             "/token" => {
                 let query = request.uri().query().unwrap_or_default();
                 match TokenRequest::from_query(query).and_then(|request| self.mint(&request)) {
@@ -88,7 +109,7 @@ impl IdentityProvider {
         json!({
             "issuer": issuer,
             "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
-            "id_token_signing_alg_values_supported": self.keys.iter().map(SigningKey::algorithm).collect::<Vec<_>>(),
+            "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
             "response_types_supported": [],
             "subject_types_supported": ["public"],
         })

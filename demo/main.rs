@@ -84,6 +84,7 @@ Try it:
   curl -i {gateway}/orders
   curl -s {gateway}/orders -H \"Authorization: Bearer $(curl -s '{provider}/token?sub=bob')\"
   curl -i {gateway}/orders -H \"Authorization: Bearer $(curl -s '{provider}/token?expires_in=-300')\"
+  curl -s -X POST {provider}/rotate && curl -s {gateway}/orders -H \"Authorization: Bearer $(curl -s '{provider}/token?alg=EdDSA')\"
   curl -s {gateway}/public/hello -H 'X-User-Id: admin'
 
 Ctrl-C ends it.",

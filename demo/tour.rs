@@ -80,6 +80,15 @@ fn stops(provider: &IdentityProvider) -> Result<Vec<Stop>, String> {
             mint(|token| token.alg = "EdDSA".to_owned())?,
             Seen::passed_as(&good),
         ),
+        stop(
+            "good token of a key that was not there before",
+            "/orders",
+            {
+                provider.rotate();
+                mint(|token| token.alg = "EdDSA".to_owned())?
+            },
+            Seen::passed_as(&good),
+        ),
         stop("expired token", "/orders", mint(|token| token.expires_in = -300)?, Seen::refused()),
         stop(
             "token for another audience",
