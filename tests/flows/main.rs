@@ -16,6 +16,7 @@ mod configuration;
 mod discovery;
 mod documentation;
 mod key_ids;
+mod key_review;
 mod key_schedule;
 mod key_sharing;
 mod peers_holes;

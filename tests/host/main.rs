@@ -17,6 +17,7 @@ mod harness;
 mod harness_itself;
 mod hostile;
 mod key_ids;
+mod key_review;
 mod lifecycle;
 mod memory;
 mod minimal;
