@@ -36,6 +36,7 @@ setup: rust ## Install all that the other targets would install when they need i
 wasm: rust ## Build the filter into target/edge_authn.wasm
 	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$(CARGO_DIR)=cargo --remap-path-prefix=$(CURDIR)=." \
 	cargo build --release --lib --target wasm32-wasip1
+	@mkdir -p target
 	@cp $(BUILD)/wasm32-wasip1/release/edge_authn.wasm $(WASM)
 	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
 

@@ -116,15 +116,19 @@ impl Engine {
         self.keys.fetches(now, space)
     }
 
-    /// The call that the request decided last must make itself, on a host where nothing else can: what it waits for,
-    /// else what is due of the keys it asked for.
+    /// The call that the request decided last must make itself, on a host where nothing else can: for what it waits for,
+    /// else the first that is due of the keys it asked for.
     pub fn own_fetch(
         &mut self,
         decision: &Decision,
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) -> Option<Fetch> {
-        let due = self.keys.own_fetch(now, space);
+        let awaited = match decision {
+            Decision::Await(awaited) => Some(awaited.provider()),
+            Decision::Forward(_) | Decision::Refuse(_) => None,
+        };
+        let due = self.keys.own_fetch(awaited, now, space);
         match decision {
             // Another request's fetch would not wake this one.
             Decision::Await(Awaited::Keys(provider)) => {
@@ -171,8 +175,8 @@ impl Engine {
     }
 
     /// A call will not be answered, since the request that made it has gone.
-    pub fn abandon(&mut self, fetch: &Fetch, space: &mut dyn SharedSpace) {
-        self.keys.abandon(fetch, space);
+    pub fn abandon(&mut self, fetch: &Fetch, now: UnixTime, space: &mut dyn SharedSpace) {
+        self.keys.abandon(fetch, now, space);
     }
 
     /// Leaves what is under way to other workers: this engine ends.

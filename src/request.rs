@@ -1,7 +1,8 @@
 //! The head of a request as the host handed it over.
 //!
-//! Takes header pairs as bytes and what the host knows about their stream, gives look-ups. First stage of the flow. Header values are bytes because
-//! proxies pass bytes that are no text; names are compared without case because not every host folds them.
+//! Takes header pairs as bytes and what the host knows about their stream, gives look-ups. First stage of the flow.
+//! Header values are bytes because proxies pass bytes that are no text; names are compared without case because not
+//! every host folds them.
 //! Deliberately has no opinion on what a header means.
 
 /// A header field: name and value.

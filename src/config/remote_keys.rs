@@ -28,7 +28,7 @@ const DEFAULT_MAX_STALE: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_KID_REFETCH_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(3600);
+const LONGEST_FIRST_BACK_OFF: Duration = Duration::from_secs(3600);
 /// As in `jwt_authn` (envoy `config.proto`, `JwksAsyncFetch`).
 const DEFAULT_FAILED_REFETCH_DURATION: Duration = Duration::from_secs(1);
 
@@ -180,7 +180,7 @@ fn failed_refetch_duration(node: Node<'_>) -> Result<Duration, ConfigError> {
     let mut fields = Fields::of(node)?;
     fields.boolean_or("fast_listener", false)?;
     let duration = match fields.take("failed_refetch_duration")? {
-        Some(node) => node.duration(SHORTEST, LONGEST_BACK_OFF)?,
+        Some(node) => node.duration(SHORTEST, LONGEST_FIRST_BACK_OFF)?,
         None => DEFAULT_FAILED_REFETCH_DURATION,
     };
     fields.finish(&[])?;
@@ -197,7 +197,7 @@ fn retry_policy(node: Node<'_>) -> Result<(u32, Option<Duration>), ConfigError> 
     fields.finish(&[])?;
     let Some(back_off) = back_off else { return Ok((retries, None)) };
     let mut fields = Fields::of(back_off)?;
-    let base = fields.require("base_interval")?.duration(SHORTEST, LONGEST_BACK_OFF)?;
+    let base = fields.require("base_interval")?.duration(SHORTEST, LONGEST_FIRST_BACK_OFF)?;
     // Pauses double up to the key keeper's own bound.
     if let Some(node) = fields.take("max_interval")? {
         node.duration(SHORTEST, LONGEST_DURATION)?;

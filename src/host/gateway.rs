@@ -2,7 +2,8 @@
 //!
 //! Takes events from both kinds of context, gives host calls. On hosts with timers all fetches are the root context's,
 //! so that no client's leaving takes a fetch away from the others; a request that needs keys sets the timer to fire at
-//! once. No request waits longer than its patience, whoever fetches. Without timers each waiting request fetches for itself, which is all such hosts allow.
+//! once. No request waits longer than its patience, whoever fetches. Without timers each waiting request fetches for
+//! itself, which is all such hosts allow.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -180,12 +181,15 @@ impl SharedGateway {
         let Some(mut waiting) = self.with(|gateway| gateway.waiting.remove(&context_id)) else { return };
         let mut decided = self.with(|gateway| gateway.decide_again(&waiting));
         if let Some(awaited) = awaited_by(&decided) {
-            if self.with(|gateway| gateway.may_wait_on(&waiting)) {
+            if self.with(|gateway| gateway.is_full(Some(awaited))) {
+                decided = Decided::refuse(Rejection::Overloaded);
+            } else if self.with(|gateway| gateway.may_wait_on(&waiting)) {
                 waiting.awaited = Some(awaited);
                 self.with(|gateway| gateway.waiting.insert(context_id, waiting));
                 return;
+            } else {
+                decided = Decided::refuse(OUT_OF_PATIENCE);
             }
-            decided = Decided::refuse(OUT_OF_PATIENCE);
         }
         // A client that has left has no context any more; anything done now would happen to another request.
         if calls::set_effective_context(context_id).is_err() {
@@ -303,8 +307,13 @@ impl Gateway {
         let now = clock::now();
         let settled = self.engine.as_mut().map(Engine::take_settled).unwrap_or_default();
         let is_due = |waiting: &Waiting| {
-            let awaited = waiting.awaited.map(Awaited::provider);
-            waiting.until <= now || awaited.is_some_and(|provider| settled.contains(&provider))
+            let has_news = match waiting.awaited {
+                Some(Awaited::Keys(provider)) => settled.contains(&provider),
+                // Of several providers that may have the key, only one is noted.
+                Some(Awaited::KeyId(_)) => !settled.is_empty(),
+                None => false,
+            };
+            has_news || waiting.until <= now
         };
         let due = self.waiting.iter().filter(|(_, waiting)| is_due(waiting));
         due.map(|(context_id, _)| *context_id).collect()
@@ -344,7 +353,7 @@ impl Gateway {
         let gone: Vec<_> = calls.map(|(token, _)| *token).collect();
         for token in gone {
             if let (Some(call), Some(engine)) = (self.calls.remove(&token), &mut self.engine) {
-                engine.abandon(&call.fetch, &mut self.shared_data);
+                engine.abandon(&call.fetch, clock::now(), &mut self.shared_data);
             }
         }
     }

@@ -115,7 +115,7 @@ pub enum SignatureError {
     Mismatch,
     /// No key could have the token's `alg`, among those with its `kid`.
     NoKey,
-    /// No key has the token's `kid`, and each has one.
+    /// No key has the token's `kid`, and none without one could have its `alg`.
     UnknownKeyId,
 }
 
@@ -246,7 +246,7 @@ impl JwkSet {
             .peekable();
         if candidates.peek().is_none() {
             return Err(match &header.key_id {
-                Some(wanted) if self.keys.iter().all(|jwk| !jwk.may_have_key_id(wanted)) => {
+                Some(wanted) if self.keys.iter().all(|jwk| jwk.key_id.as_ref() != Some(wanted)) => {
                     SignatureError::UnknownKeyId
                 }
                 _ => SignatureError::NoKey,

@@ -26,6 +26,10 @@ use crate::time::UnixTime;
 pub const PATIENCE: u32 = 3;
 /// How much longer than its timeout a call is waited for, should the host lose it.
 pub const GRACE: Duration = Duration::from_secs(1);
+/// How far ahead of this worker's clock that of another may be.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+/// When to come back while another request finds out what there is.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// How often a worker looks for what others have published while a request of its own waits.
 const IMPATIENT_POLL: Duration = Duration::from_millis(10);
 /// How often it looks while nobody waits.
@@ -185,6 +189,7 @@ struct Held {
     digest: [u8; 32],
     asked_at: UnixTime,
     fetched_at: UnixTime,
+    max_age: Option<Duration>,
     refresh_at: UnixTime,
     fresh_until: UnixTime,
 }
@@ -255,12 +260,16 @@ impl KeyKeeper {
         if self.is_under_way() {
             // The answer wakes nobody but the request that made the call.
             if !self.has_timers {
-                return LookUp::Unavailable { retry_after: GRACE };
+                return LookUp::Unavailable { retry_after: SHORT_PAUSE };
             }
         } else if let Some(retry_after) = self.pause(now) {
             return LookUp::Unavailable { retry_after };
-        } else if self.next_key_id_fetch().is_some_and(|next| now < next) {
-            return LookUp::Absent;
+        } else if let Some(next) = self.schedule.key_ids_not_before.filter(|next| now < *next) {
+            // Those whose clients have gone have found out nothing.
+            return match self.schedule.abandoned {
+                0 => LookUp::Absent,
+                _ => LookUp::Unavailable { retry_after: now.until(next) },
+            };
         } else if !self.wanted_key_ids.contains(&key_id) && self.wanted_key_ids.len() < MAX_WANTED_KEY_IDS {
             self.wanted_key_ids.push(key_id);
         }
@@ -339,11 +348,23 @@ impl KeyKeeper {
         std::mem::take(&mut self.has_settled).then_some(self.provider)
     }
 
-    /// A call will not be answered, since the request that made it has gone. That is nobody's failure.
-    pub fn abandon(&mut self, fetch: &Fetch, space: &mut dyn SharedSpace) {
-        if self.is_own(fetch) {
-            self.release(space);
+    /// A call will not be answered, since the request that made it has gone. That is nobody's failure, but who asks for
+    /// key ids and leaves must not cause any number of calls.
+    pub fn abandon(&mut self, fetch: &Fetch, now: UnixTime, space: &mut dyn SharedSpace) {
+        if !self.is_own(fetch) {
+            return;
         }
+        let Some(flight) = self.flight.take() else { return };
+        let mut jitter = self.jitter.split();
+        let first = self.settings.first_back_off;
+        self.update(Some(&flight), space, |record, _| {
+            if !flight.key_ids.is_empty() {
+                let schedule = &mut record.schedule;
+                let pause = back_off(first, schedule.abandoned, &mut jitter);
+                schedule.key_ids_not_before = Some(now.after(pause));
+                schedule.abandoned = schedule.abandoned.saturating_add(1);
+            }
+        });
     }
 
     /// Whether this call is part of the fetch that is under way, not one for a single request.
@@ -363,15 +384,11 @@ impl KeyKeeper {
     fn due_at(&self) -> Option<UnixTime> {
         let at_once = UnixTime::from_secs(0);
         let wanted = self.is_wanted.then_some(at_once);
-        let key_ids = (!self.wanted_key_ids.is_empty()).then(|| self.next_key_id_fetch().unwrap_or(at_once));
+        let key_ids =
+            (!self.wanted_key_ids.is_empty()).then(|| self.schedule.key_ids_not_before.unwrap_or(at_once));
         let refresh = self.held.as_ref().map(|held| held.refresh_at);
         let due = [wanted, key_ids, refresh].into_iter().flatten().min()?;
         Some(self.schedule.not_before.map_or(due, |not_before| due.max(not_before)))
-    }
-
-    /// No fetch for key ids before this time.
-    fn next_key_id_fetch(&self) -> Option<UnixTime> {
-        self.schedule.key_id_fetch_at.map(|last| last.after(self.settings.kid_refetch_interval))
     }
 
     /// Writes the lease into the record that was read, and so wins the right to fetch or learns who has.
@@ -496,7 +513,7 @@ impl KeyKeeper {
                 self.read_metadata(fetch, body)
             }
             // Some have it at one place, some at the other.
-            (Step::Metadata { fallback: Some(fallback) }, FetchReply::Response { .. }) => {
+            (Step::Metadata { fallback: Some(fallback) }, FetchReply::Response { status: 300..=499, .. }) => {
                 let (endpoint, step) = (fallback.clone(), Step::Metadata { fallback: None });
                 Ok(Answer::Next(Fetch { endpoint, step, ..fetch.clone() }))
             }
@@ -510,7 +527,8 @@ impl KeyKeeper {
             (Step::Jwks { .. }, FetchReply::Response { status: 304, headers, .. })
                 if fetch.if_none_match.is_some() && self.held.is_some() =>
             {
-                Ok(Answer::NotModified { max_age: CacheHeaders::of(headers).max_age })
+                let max_age = CacheHeaders::of(headers).max_age.or_else(|| self.held.as_ref()?.max_age);
+                Ok(Answer::NotModified { max_age })
             }
             (_, FetchReply::Response { status, .. }) => Err(FetchError::Status(status)),
             (_, FetchReply::TooLarge { bytes }) => Err(FetchError::Jwks(JwksError::TooLarge { bytes })),
@@ -549,8 +567,11 @@ impl KeyKeeper {
             _ => None,
         };
         self.update(flight.as_ref(), space, |record, _| {
-            let is_new = record.document.as_ref().is_none_or(|known| known.body != document.body);
-            record.generation = record.generation.saturating_add(is_new.into());
+            // Another worker may have been faster just now, with what it asked for later.
+            let is_older = |known: &Document| known.asked_at <= now && document.asked_at < known.asked_at;
+            if record.document.as_ref().is_some_and(is_older) {
+                return;
+            }
             record.document = Some(document.clone());
             record.schedule.succeed(flight.as_ref(), &found, now, interval);
             if jwks_uri.is_some() {
@@ -576,7 +597,7 @@ impl KeyKeeper {
             if let Some(document) = document.filter(|document| document.etag == fetch.if_none_match) {
                 document.asked_at = asked_at;
                 document.fetched_at = now;
-                document.max_age = max_age;
+                document.max_age = max_age.or(document.max_age);
             }
             record.schedule.succeed(flight.as_ref(), &[], now, interval);
         });
@@ -610,15 +631,23 @@ impl KeyKeeper {
     ) {
         let mut record = Record::default();
         let lease = ended.map(|flight| flight.lease);
+        let known = self.version;
         for _ in 0..MAX_UPDATES {
             let read = space.get(&self.record_name);
-            record = self.record_of(&read);
-            let is_ours = lease.is_some() && record.lease == lease;
+            let found = read.as_ref().and_then(|(bytes, _)| Record::decode(bytes));
+            // A lease that got lost with the record was not taken by anybody.
+            let is_ours = lease.is_some() && found.as_ref().is_none_or(|found| found.lease == lease);
+            record = self.or_own(found);
             if is_ours {
                 record.lease = None;
             }
             change(&mut record, is_ours);
-            if self.write(&record, read.map(|(_, version)| version), space) {
+            let over = read.map(|(_, version)| version);
+            if self.write(&record, over, space) {
+                // What others have written meanwhile is still to be read.
+                if over != known {
+                    self.version = None;
+                }
                 break;
             }
         }
@@ -640,8 +669,11 @@ impl KeyKeeper {
 
     /// The record that was read. What is none is replaced by what is known here.
     fn record_of(&self, read: &Read) -> Record {
-        let decoded = read.as_ref().and_then(|(bytes, _)| Record::decode(bytes));
-        decoded.unwrap_or_else(|| Record { schedule: self.schedule.clone(), ..Record::default() })
+        self.or_own(read.as_ref().and_then(|(bytes, _)| Record::decode(bytes)))
+    }
+
+    fn or_own(&self, found: Option<Record>) -> Record {
+        found.unwrap_or_else(|| Record { schedule: self.schedule.clone(), ..Record::default() })
     }
 
     fn read(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Read {
@@ -663,8 +695,16 @@ impl KeyKeeper {
 
     /// Takes over a record that has changed.
     fn adopt(&mut self, record: Option<Record>, now: UnixTime) {
-        self.has_settled = true;
-        self.is_awaited = false;
+        let asked_at = self.held.as_ref().map(|held| held.asked_at);
+        self.take_over(record, now);
+        // That somebody fetches is no news to those who wait, and deciding them all again is much work.
+        if self.elsewhere.is_none() || self.held.as_ref().map(|held| held.asked_at) != asked_at {
+            self.has_settled = true;
+            self.is_awaited = false;
+        }
+    }
+
+    fn take_over(&mut self, record: Option<Record>, now: UnixTime) {
         self.elsewhere = None;
         let Some(record) = record else { return };
         let own = self.flight.as_ref().map(|flight| flight.lease);
@@ -678,15 +718,19 @@ impl KeyKeeper {
         self.wanted_key_ids.retain(|wanted| {
             !known.is_some_and(|keys| keys.key_ids().any(|key_id| KeyIdDigest::of(key_id) == *wanted))
         });
+        // Those who asked have been refused.
+        if self.schedule.key_ids_not_before.is_some_and(|next| now < next) {
+            self.wanted_key_ids.clear();
+        }
     }
 
     fn adopt_document(&mut self, document: &Document, now: UnixTime) {
         // A time that has not come yet was written by another clock, or by somebody who has no business here.
-        if document.fetched_at > now.after(GRACE) {
+        if document.fetched_at > now.after(CLOCK_TOLERANCE) {
             return;
         }
         match &self.held {
-            Some(held) if document.fetched_at <= held.fetched_at => {}
+            Some(held) if document.asked_at <= held.asked_at => {}
             Some(held) if held.digest == digest(&document.body) => {
                 self.current(document.asked_at, document.fetched_at, document.max_age);
             }
@@ -703,7 +747,7 @@ impl KeyKeeper {
         let Document { asked_at, fetched_at, max_age, .. } = *document;
         let digest = digest(&document.body);
         let (refresh_at, fresh_until) = (fetched_at, fetched_at);
-        self.held = Some(Held { keys, digest, asked_at, fetched_at, refresh_at, fresh_until });
+        self.held = Some(Held { keys, digest, asked_at, fetched_at, max_age, refresh_at, fresh_until });
         self.current(asked_at, fetched_at, max_age);
     }
 
@@ -717,6 +761,7 @@ impl KeyKeeper {
         if let Some(held) = &mut self.held {
             held.asked_at = asked_at;
             held.fetched_at = fetched_at;
+            held.max_age = max_age;
             held.refresh_at = fetched_at.after(lifetime.saturating_sub(lead));
             held.fresh_until = fetched_at.after(lifetime);
         }
@@ -732,16 +777,20 @@ impl KeyKeeper {
             flight.until = flight.until.min(longest_call);
         }
         if let Some(held) = &mut self.held {
-            held.asked_at = held.asked_at.min(now);
+            // When it was asked for cannot be told any more: whatever is asked for from now on is newer.
+            if held.asked_at > now {
+                held.asked_at = UnixTime::from_secs(0);
+            }
             held.fetched_at = held.fetched_at.min(now);
             held.refresh_at = held.refresh_at.min(now.after(cache_duration));
             held.fresh_until = held.fresh_until.min(now.after(cache_duration));
         }
         let longest = LONGEST_BACK_OFF.max(self.settings.first_back_off);
-        let Schedule { failing_since, not_before, key_id_fetch_at, .. } = &mut self.schedule;
+        let interval = self.settings.kid_refetch_interval.max(longest);
+        let Schedule { failing_since, not_before, key_ids_not_before, .. } = &mut self.schedule;
         *failing_since = failing_since.map(|since| since.min(now));
         *not_before = not_before.filter(|not_before| *not_before <= now.after(longest));
-        *key_id_fetch_at = key_id_fetch_at.map(|at| at.min(now));
+        *key_ids_not_before = key_ids_not_before.filter(|not_before| *not_before <= now.after(interval));
         if let Some(lease) = &mut self.elsewhere {
             lease.until = lease.until.min(longest_call);
         }
@@ -761,7 +810,8 @@ impl Schedule {
         self.not_before = None;
         let Some(Flight { began, key_ids, .. }) = flight else { return };
         if !key_ids.is_empty() {
-            self.key_id_fetch_at = Some(*began);
+            self.key_ids_not_before = Some(began.after(interval));
+            self.abandoned = 0;
         }
         for key_id in key_ids.iter().filter(|key_id| !found.contains(key_id)) {
             self.absent.note(key_id.clone(), now, interval);

@@ -3,7 +3,7 @@
 //! Takes events (a request needs keys or a key id, time has passed, a call was answered) with the time as an argument,
 //! gives states and orders to fetch. One [`KeyKeeper`] per provider whose keys are fetched. Makes no call and reads no
 //! clock, so a schedule can be tested as a script. What the workers of a process must agree on is a [`Record`] in a
-//! [`SharedSpace`]; a host that has none gets a [`LocalSpace`] for each VM, and nothing else changes.
+//! [`SharedSpace`]; a host that has none gets a [`LocalSpace`] for each configuration, and nothing else changes.
 //!
 //! [`Record`]: record::Record
 
@@ -29,7 +29,7 @@ pub struct KeyStore {
     /// One for each provider, `None` for those with local keys.
     keepers: Vec<Option<KeyKeeper>>,
     /// Whose keys the request decided last asked for.
-    asked: Option<ProviderId>,
+    asked: Vec<ProviderId>,
     /// When that request arrived.
     arrived: UnixTime,
 }
@@ -43,7 +43,7 @@ impl KeyStore {
         };
         Self {
             keepers: config.providers().map(&mut keeper).collect(),
-            asked: None,
+            asked: Vec::new(),
             arrived: UnixTime::from_secs(0),
         }
     }
@@ -54,8 +54,8 @@ impl KeyStore {
     }
 
     /// A request that has `arrived` then is decided, for the first time or again.
-    pub const fn begin_request(&mut self, arrived: UnixTime) {
-        self.asked = None;
+    pub fn begin_request(&mut self, arrived: UnixTime) {
+        self.asked.clear();
         self.arrived = arrived;
     }
 
@@ -64,7 +64,7 @@ impl KeyStore {
         if let KeySource::Local(keys) = &provider.keys {
             return Keys::Ready(keys);
         }
-        self.asked = Some(id);
+        self.asked.push(id);
         self.keeper(id).map_or(Keys::Pending, |keeper| keeper.keys(now))
     }
 
@@ -84,10 +84,17 @@ impl KeyStore {
         self.all().filter_map(|keeper| keeper.next_fetch(now, space)).collect()
     }
 
-    /// The document that the request decided last asked for, if it is due. It is under way afterwards.
-    pub fn own_fetch(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Option<Fetch> {
-        let id = self.asked.take()?;
-        self.keeper(id)?.next_fetch(now, space)
+    /// The first document that is due of those that the request decided last asked for, or of the provider that it has to
+    /// wait for. It is under way afterwards.
+    pub fn own_fetch(
+        &mut self,
+        awaited: Option<ProviderId>,
+        now: UnixTime,
+        space: &mut dyn SharedSpace,
+    ) -> Option<Fetch> {
+        let asked = std::mem::take(&mut self.asked);
+        let asked = awaited.map_or(asked, |awaited| vec![awaited]);
+        asked.into_iter().find_map(|id| self.keeper(id)?.next_fetch(now, space))
     }
 
     /// A fetch of these keys for one request alone, whatever others do.
@@ -114,9 +121,9 @@ impl KeyStore {
     }
 
     /// A call will not be answered, since the request that made it has gone.
-    pub fn abandon(&mut self, fetch: &Fetch, space: &mut dyn SharedSpace) {
+    pub fn abandon(&mut self, fetch: &Fetch, now: UnixTime, space: &mut dyn SharedSpace) {
         if let Some(keeper) = self.keeper(fetch.provider) {
-            keeper.abandon(fetch, space);
+            keeper.abandon(fetch, now, space);
         }
     }
 

@@ -25,8 +25,6 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// What is known of one source of keys.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// How many different documents there have been.
-    pub generation: u64,
     /// Who fetches.
     pub lease: Option<Lease>,
     /// When the next fetch may be.
@@ -57,8 +55,10 @@ pub struct Schedule {
     pub failing_since: Option<UnixTime>,
     /// No fetch before this time.
     pub not_before: Option<UnixTime>,
-    /// When the last fetch began that brought keys and was made for key ids that were not known.
-    pub key_id_fetch_at: Option<UnixTime>,
+    /// No fetch for key ids that are not known before this time.
+    pub key_ids_not_before: Option<UnixTime>,
+    /// How many fetches for key ids have been given up by those who made them since the last success.
+    pub abandoned: u32,
     /// Key ids that were not found.
     pub absent: AbsentKeyIds,
     /// Where metadata said that the keys are.
@@ -94,7 +94,6 @@ pub struct Document {
 #[serde(deny_unknown_fields)]
 struct Head {
     format: u32,
-    generation: u64,
     lease: Option<Lease>,
     schedule: Schedule,
     document: Option<DocumentHead>,
@@ -116,7 +115,7 @@ impl Record {
         let end = bytes.iter().take(MAX_HEAD_BYTES).position(|byte| *byte == b'\n')?;
         let (head, body) = bytes.split_at_checked(end)?;
         let body = body.get(1..)?;
-        let Head { format, generation, lease, mut schedule, document } = serde_json::from_slice(head).ok()?;
+        let Head { format, lease, mut schedule, document } = serde_json::from_slice(head).ok()?;
         schedule.absent.bound();
         let document = match document {
             None => None,
@@ -129,7 +128,7 @@ impl Record {
                 body: body.to_vec(),
             }),
         };
-        (format == FORMAT).then_some(Self { generation, lease, schedule, document })
+        (format == FORMAT).then_some(Self { lease, schedule, document })
     }
 
     /// The record as bytes.
@@ -141,8 +140,8 @@ impl Record {
             etag: document.etag.clone(),
             bytes: document.body.len(),
         });
-        let Self { generation, lease, ref schedule, .. } = *self;
-        let head = Head { format: FORMAT, generation, lease, schedule: schedule.clone(), document };
+        let Self { lease, ref schedule, .. } = *self;
+        let head = Head { format: FORMAT, lease, schedule: schedule.clone(), document };
         // Nothing in it that JSON could not say; no bytes are no record.
         let mut bytes = serde_json::to_vec(&head).unwrap_or_default();
         bytes.push(b'\n');
@@ -202,7 +201,7 @@ mod tests {
             body: b"{\n\"keys\": []}\n".to_vec(),
         };
         let lease = Some(Lease { over: u32::MAX, began: now, until: now });
-        Record { generation: 7, lease, schedule, document: Some(document) }
+        Record { lease, schedule, document: Some(document) }
     }
 
     #[test]

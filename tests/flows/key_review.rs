@@ -356,7 +356,7 @@ fn without_timers_clients_that_leave_at_once_cause_no_fetch_each() {
         if gateway.fetch_itself(&get_with("/", &made_up.sign(&claims(json!({}))))) {
             calls += 1;
             let fetch = gateway.in_flight.remove(0);
-            gateway.engine.abandon(&fetch, &mut gateway.space);
+            gateway.engine.abandon(&fetch, gateway.now, &mut gateway.space);
         }
         gateway.advance(Duration::from_millis(10));
     }

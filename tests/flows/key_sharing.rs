@@ -155,7 +155,7 @@ fn a_withdrawn_key_stops_at_every_worker_with_its_next_look() {
 }
 
 #[test]
-fn a_worker_that_is_alone_in_its_lease_keeps_the_answer_that_comes_late() {
+fn an_answer_that_comes_after_a_newer_one_is_dropped() {
     play(
         &remote_configuration("300s"),
         "t=0 a tick -> fetch

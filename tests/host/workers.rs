@@ -609,22 +609,25 @@ fn a_lease_of_a_dead_process_is_waited_for_but_not_for_long() {
 
 // Hosts that share nothing.
 
+/// Hosts whose shared data is missing or of no use.
+const CANNOT_SHARE: [Sharing; 12] = [
+    Sharing::Absent,
+    Sharing::CreatesByZeroAlone,
+    Sharing::WritesAnswer(0),
+    Sharing::WritesAnswer(8),
+    Sharing::WritesAnswer(10),
+    Sharing::WritesAnswer(12),
+    Sharing::Answers(0),
+    Sharing::Answers(1),
+    Sharing::Answers(2),
+    Sharing::Answers(8),
+    Sharing::Answers(10),
+    Sharing::Answers(4_000_000_000),
+];
+
 #[test]
 fn workers_that_cannot_share_fetch_once_each_and_everything_else_is_as_good() {
-    for sharing in [
-        Sharing::Absent,
-        Sharing::CreatesByZeroAlone,
-        Sharing::WritesAnswer(0),
-        Sharing::WritesAnswer(8),
-        Sharing::WritesAnswer(10),
-        Sharing::WritesAnswer(12),
-        Sharing::Answers(0),
-        Sharing::Answers(1),
-        Sharing::Answers(2),
-        Sharing::Answers(8),
-        Sharing::Answers(10),
-        Sharing::Answers(4_000_000_000),
-    ] {
+    for sharing in CANNOT_SHARE {
         println!("{sharing:?}");
         let profile = Profile { shared_data: sharing, ..Profile::envoy() };
         let mut fleet = workers_on(profile, 2, &configuration(json!({})));
@@ -648,7 +651,7 @@ fn workers_that_cannot_share_fetch_once_each_and_everything_else_is_as_good() {
 
 #[test]
 fn a_worker_that_cannot_share_pauses_after_failures_like_any_other() {
-    for sharing in [Sharing::Absent, Sharing::CreatesByZeroAlone, Sharing::Answers(10)] {
+    for sharing in CANNOT_SHARE {
         let profile = Profile { shared_data: sharing, ..Profile::envoy() };
         let mut fleet = workers_on(profile, 1, &configuration(json!({})));
         let calls = fleet.run(Duration::from_secs(15), SERVER_ERROR)[0];
