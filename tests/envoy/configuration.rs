@@ -16,7 +16,7 @@ async fn a_wrong_configuration_is_refused_with_one_message() {
         ),
         (
             json!({ "preset": "auth0" }),
-            "providers.acme.preset: found a field that this version does not support",
+            "providers.acme: found nothing, expected the field \"domain\"",
         ),
     ] {
         let configuration = scene.configuration(extra);
