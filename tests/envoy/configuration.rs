@@ -14,10 +14,7 @@ async fn a_wrong_configuration_is_refused_with_one_message() {
             json!({ "clock_skew_seconds": "soon" }),
             "providers.acme.clock_skew_seconds: found the string \"soon\", expected a whole number",
         ),
-        (
-            json!({ "preset": "auth0" }),
-            "providers.acme: found nothing, expected the field \"domain\"",
-        ),
+        (json!({ "preset": "auth0" }), "providers.acme: found nothing, expected the field \"domain\""),
     ] {
         let configuration = scene.configuration(extra);
         let log = Envoy::with_filter(configuration, &scene.upstream)
