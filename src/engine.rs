@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize};
+use crate::call::CallReply;
 use crate::config::{Config, KeySource, ProviderId};
 use crate::credential::Credentials;
 use crate::evidence::{self, Presented, asked_providers};
 use crate::export::{self, Property};
 use crate::keys::keeper::{GRACE, PATIENCE};
-use crate::keys::{Fetch, FetchError, FetchReply, Jitter, KeyStore, SharedSpace};
+use crate::keys::{Fetch, FetchError, Jitter, KeyStore, SharedSpace};
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
 use crate::rewrite::{HeaderEdits, OwnedHeaders};
@@ -167,7 +168,7 @@ impl Engine {
     pub fn settle(
         &mut self,
         fetch: Fetch,
-        reply: FetchReply<'_>,
+        reply: CallReply<'_>,
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) -> Result<Option<Fetch>, FetchError> {

@@ -29,6 +29,7 @@ pub mod uri_template;
 
 pub mod credential;
 
+pub mod call;
 pub mod jose;
 pub mod keys;
 pub mod verify;

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::call::Call;
+use crate::config::Endpoint;
 use crate::rejection::Reply;
 use crate::request::HeaderField;
 
@@ -247,12 +249,14 @@ pub(super) fn clear_route_cache() -> Result<(), HostError> {
 }
 
 /// Sends a request of our own; the answer comes to the context that is active in the SDK, under the token returned.
-pub(super) fn dispatch_http_call(
-    upstream: &str,
-    headers: Vec<(&str, &str)>,
-    timeout: Duration,
-) -> Result<u32, HostError> {
-    proxy_wasm::hostcalls::dispatch_http_call(upstream, headers, None, vec![], timeout)
+pub(super) fn dispatch_http_call(call: &Call) -> Result<u32, HostError> {
+    let Call { method, endpoint, headers, body, timeout } = call;
+    let Endpoint { scheme, authority, path, cluster } = endpoint;
+    let mut fields: Vec<(&str, &str)> =
+        vec![(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)];
+    fields.extend(headers.iter().map(|(name, value)| (name.as_ref(), value.as_str())));
+    let body = Some(body.as_slice()).filter(|body| !body.is_empty());
+    proxy_wasm::hostcalls::dispatch_http_call(cluster, fields, body, vec![], *timeout)
         .map_err(|status| HostError { call: "proxy_http_call", status: number(status) })
 }
 

@@ -11,15 +11,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::authorize::Awaited;
-use crate::config::{Answers, Config, Endpoint};
+use crate::call::{CallReply, MAX_BODY_BYTES};
+use crate::config::{Answers, Config};
 use crate::engine::{Decided, Decision, Engine};
 use crate::export::Property;
 use crate::host::attributes;
 use crate::host::calls::{self, BufferType, HostError, LogLevel, MapType};
 use crate::host::clock;
 use crate::host::shared_data::SharedData;
-use crate::jose::jwk::MAX_JWKS_BYTES;
-use crate::keys::{Fetch, FetchReply, Jitter};
+use crate::keys::{Fetch, Jitter};
 use crate::rejection::Rejection;
 use crate::request::{Attributes, HeaderField, RequestHead};
 use crate::rewrite::{HeaderEdit, HeaderEdits};
@@ -422,27 +422,18 @@ impl Gateway {
 
     /// Sends a fetch from the context that is running. Whether it was sent.
     fn send_fetch(&mut self, fetch: Fetch, context_id: u32) -> bool {
-        let Endpoint { scheme, authority, path, cluster } = &fetch.endpoint;
-        let mut headers = vec![
-            (":method", "GET"),
-            (":scheme", scheme),
-            (":authority", authority),
-            (":path", path),
-            ("accept", "application/jwk-set+json, application/json"),
-            ("user-agent", concat!("edge-authn/", env!("CARGO_PKG_VERSION"))),
-        ];
-        headers.extend(fetch.if_none_match.as_deref().map(|etag| ("if-none-match", etag)));
-        match calls::dispatch_http_call(cluster, headers, fetch.timeout) {
+        match calls::dispatch_http_call(&fetch.call()) {
             Ok(token) => {
                 self.calls.insert(token, Call { fetch, context_id });
                 true
             }
             Err(error) => {
+                let cluster = &fetch.endpoint.cluster;
                 calls::log(
                     LogLevel::Warn,
                     &format!("edge-authn: keys not asked for at cluster {cluster:?}: {error}"),
                 );
-                self.settle(fetch, FetchReply::Failure);
+                self.settle(fetch, CallReply::Failure);
                 false
             }
         }
@@ -453,16 +444,16 @@ impl Gateway {
         let Some(Call { fetch, context_id }) = self.calls.remove(&token) else { return false };
         let next = match read_answer(num_headers, body_size) {
             CallAnswer::Response { status, headers, body } => {
-                self.settle(fetch, FetchReply::Response { status, headers: &headers, body: &body })
+                self.settle(fetch, CallReply::Response { status, headers: &headers, body: &body })
             }
-            CallAnswer::TooLarge { bytes } => self.settle(fetch, FetchReply::TooLarge { bytes }),
-            CallAnswer::Failure => self.settle(fetch, FetchReply::Failure),
+            CallAnswer::TooLarge { bytes } => self.settle(fetch, CallReply::TooLarge { bytes }),
+            CallAnswer::Failure => self.settle(fetch, CallReply::Failure),
         };
         next.is_some_and(|next| self.send_fetch(next, context_id))
     }
 
     /// Takes in what came of a call, and gives the next call of the same fetch.
-    fn settle(&mut self, fetch: Fetch, reply: FetchReply<'_>) -> Option<Fetch> {
+    fn settle(&mut self, fetch: Fetch, reply: CallReply<'_>) -> Option<Fetch> {
         let Self { engine, shared_data, .. } = self;
         let engine = engine.as_mut()?;
         let provider = fetch.provider;
@@ -547,7 +538,7 @@ fn read_answer(num_headers: usize, body_size: usize) -> CallAnswer {
         headers.iter().find(|(name, _)| name == b":status").and_then(|(_, value)| parse_status(value));
     match status {
         None => CallAnswer::Failure,
-        Some(_) if body_size > MAX_JWKS_BYTES => CallAnswer::TooLarge { bytes: body_size },
+        Some(_) if body_size > MAX_BODY_BYTES => CallAnswer::TooLarge { bytes: body_size },
         Some(status) if body_size == 0 => CallAnswer::Response { status, headers, body: Vec::new() },
         Some(status) => match calls::buffer(BufferType::HttpCallResponseBody, body_size) {
             Ok(body) => CallAnswer::Response { status, headers, body },

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::call::{Call, CallReply};
 use crate::config::{Endpoint, KeyPlace, KeySchedule, ProviderId, RemoteKeys};
 use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin};
 use crate::keys::cache_headers::CacheHeaders;
@@ -19,7 +20,6 @@ use crate::keys::key_ids::KeyIdDigest;
 use crate::keys::pace::{Jitter, LONGEST_BACK_OFF, back_off};
 use crate::keys::record::{self, Document, JwksUri, Lease, Record, Schedule};
 use crate::keys::space::{SharedSpace, Version};
-use crate::request::HeaderField;
 use crate::time::UnixTime;
 
 /// For how many timeouts of a call requests wait, however often it is repeated.
@@ -107,27 +107,6 @@ enum Answer {
     },
 }
 
-/// What a server answered.
-#[derive(Clone, Copy, Debug)]
-pub enum FetchReply<'b> {
-    /// A response.
-    Response {
-        /// Its HTTP status.
-        status: u16,
-        /// Its header.
-        headers: &'b [HeaderField],
-        /// Its body.
-        body: &'b [u8],
-    },
-    /// One whose body is too large to be copied out of the host.
-    TooLarge {
-        /// The size of the body.
-        bytes: usize,
-    },
-    /// None: refused, reset, timed out or lost.
-    Failure,
-}
-
 /// Why a fetch brought no keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -140,6 +119,18 @@ pub enum FetchError {
     NoResponse,
     /// A status other than 200. Redirects are not followed.
     Status(u16),
+}
+
+impl Fetch {
+    /// What is asked.
+    pub fn call(&self) -> Call {
+        let call = Call::new("GET", self.endpoint.clone(), self.timeout)
+            .with("accept", "application/jwk-set+json, application/json");
+        match &self.if_none_match {
+            Some(etag) => call.with("if-none-match", etag),
+            None => call,
+        }
+    }
 }
 
 /// The keys of one provider.
@@ -472,7 +463,7 @@ impl KeyKeeper {
     pub fn settle(
         &mut self,
         fetch: Fetch,
-        reply: FetchReply<'_>,
+        reply: CallReply<'_>,
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) -> Result<Option<Fetch>, FetchError> {
@@ -507,32 +498,32 @@ impl KeyKeeper {
         }
     }
 
-    fn read_answer(&self, fetch: &Fetch, reply: FetchReply<'_>, now: UnixTime) -> Result<Answer, FetchError> {
+    fn read_answer(&self, fetch: &Fetch, reply: CallReply<'_>, now: UnixTime) -> Result<Answer, FetchError> {
         match (&fetch.step, reply) {
-            (Step::Metadata { .. }, FetchReply::Response { status: 200, body, .. }) => {
+            (Step::Metadata { .. }, CallReply::Response { status: 200, body, .. }) => {
                 self.read_metadata(fetch, body)
             }
             // Some have it at one place, some at the other.
-            (Step::Metadata { fallback: Some(fallback) }, FetchReply::Response { status: 300..=499, .. }) => {
+            (Step::Metadata { fallback: Some(fallback) }, CallReply::Response { status: 300..=499, .. }) => {
                 let (endpoint, step) = (fallback.clone(), Step::Metadata { fallback: None });
                 Ok(Answer::Next(Fetch { endpoint, step, ..fetch.clone() }))
             }
-            (Step::Jwks { .. }, FetchReply::Response { status: 200, headers, body }) => {
+            (Step::Jwks { .. }, CallReply::Response { status: 200, headers, body }) => {
                 let keys = JwkSet::parse(body, KeyOrigin::Fetched).map_err(FetchError::Jwks)?;
                 let CacheHeaders { max_age, etag } = CacheHeaders::of(headers);
                 let (asked_at, fetched_at) = (to_millis(fetch.began), to_millis(now));
                 let document = Document { asked_at, fetched_at, max_age, etag, body: body.to_vec() };
                 Ok(Answer::Keys { keys, document })
             }
-            (Step::Jwks { .. }, FetchReply::Response { status: 304, headers, .. })
+            (Step::Jwks { .. }, CallReply::Response { status: 304, headers, .. })
                 if fetch.if_none_match.is_some() && self.held.is_some() =>
             {
                 let max_age = CacheHeaders::of(headers).max_age.or_else(|| self.held.as_ref()?.max_age);
                 Ok(Answer::NotModified { max_age })
             }
-            (_, FetchReply::Response { status, .. }) => Err(FetchError::Status(status)),
-            (_, FetchReply::TooLarge { bytes }) => Err(FetchError::Jwks(JwksError::TooLarge { bytes })),
-            (_, FetchReply::Failure) => Err(FetchError::NoResponse),
+            (_, CallReply::Response { status, .. }) => Err(FetchError::Status(status)),
+            (_, CallReply::TooLarge { bytes }) => Err(FetchError::Jwks(JwksError::TooLarge { bytes })),
+            (_, CallReply::Failure) => Err(FetchError::NoResponse),
         }
     }
 

@@ -15,11 +15,12 @@ pub mod pace;
 pub mod record;
 pub mod space;
 
+use crate::call::CallReply;
 use crate::config::{Config, KeySource, Provider, ProviderId};
 use crate::keys::keeper::KeyKeeper;
 use crate::time::UnixTime;
 
-pub use keeper::{Fetch, FetchError, FetchReply, Keys, LookUp};
+pub use keeper::{Fetch, FetchError, Keys, LookUp};
 pub use pace::Jitter;
 pub use space::{LocalSpace, SharedSpace, Version};
 
@@ -110,7 +111,7 @@ impl KeyStore {
     pub fn settle(
         &mut self,
         fetch: Fetch,
-        reply: FetchReply<'_>,
+        reply: CallReply<'_>,
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) -> Result<Option<Fetch>, FetchError> {

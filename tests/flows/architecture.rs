@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 19] = [
+const MAY_NAME: [(&str, &[&str]); 20] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
@@ -14,7 +14,8 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
     ("uri_template", &["path", "regex", "request"]),
     ("jose", &["json", "time"]),
     ("config", &["jose", "json", "path", "regex", "uri_template"]),
-    ("keys", &["config", "jose", "json", "request", "time"]),
+    ("call", &["config", "request"]),
+    ("keys", &["call", "config", "jose", "json", "request", "time"]),
     ("matcher", &["config", "request"]),
     ("verify", &["config", "jose", "json", "matcher", "time"]),
     ("rejection", &["config", "jose", "request", "verify"]),
@@ -31,6 +32,7 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
         "engine",
         &[
             "authorize",
+            "call",
             "config",
             "credential",
             "evidence",

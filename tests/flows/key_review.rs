@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use edge_authn::call::CallReply;
 use edge_authn::config::Config;
 use edge_authn::engine::{Decision, Engine};
-use edge_authn::keys::{FetchReply, Jitter, LocalSpace, SharedSpace, Version};
+use edge_authn::keys::{Jitter, LocalSpace, SharedSpace, Version};
 use edge_authn::time::UnixTime;
 use serde_json::{Value, json};
 
@@ -180,8 +181,8 @@ fn engine(configuration: &Value) -> Engine {
     Engine::new(config, Jitter::even(1))
 }
 
-fn keys_reply(body: &str) -> FetchReply<'_> {
-    FetchReply::Response { status: 200, headers: &[], body: body.as_bytes() }
+fn keys_reply(body: &str) -> CallReply<'_> {
+    CallReply::Response { status: 200, headers: &[], body: body.as_bytes() }
 }
 
 #[test]
@@ -251,7 +252,7 @@ fn a_failure_is_followed_by_a_pause_also_where_what_is_shared_gets_lost() {
     for _ in 0..10 {
         for fetch in engine.fetches(now, &mut Forgetful) {
             calls += 1;
-            let reply = FetchReply::Response { status: 503, headers: &[], body: b"" };
+            let reply = CallReply::Response { status: 503, headers: &[], body: b"" };
             engine.settle(fetch, reply, now, &mut Forgetful).unwrap_err();
         }
     }

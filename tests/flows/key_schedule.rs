@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge_authn::keys::FetchReply;
+use edge_authn::call::CallReply;
 use edge_authn::rejection::Rejection;
 use serde_json::{Value, json};
 
@@ -149,7 +149,7 @@ fn calls_that_fail_together_are_one_failure() {
         assert!(gateway.fetch_itself(&request), "each request that waits makes a call");
     }
     assert!(!gateway.answer(503, ""));
-    assert!(!gateway.settle(FetchReply::Failure));
+    assert!(!gateway.settle(CallReply::Failure));
     assert!(!gateway.answer(503, ""));
     let rejection = gateway.refuse(&request);
     assert_eq!(rejection, Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) });

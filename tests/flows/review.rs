@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use edge_authn::call::CallReply;
 use edge_authn::config::Config;
 use edge_authn::engine::Decision;
-use edge_authn::keys::FetchReply;
 use edge_authn::request::{Attributes, RequestHead};
 use serde_json::{Value, json};
 
@@ -269,7 +269,7 @@ fn a_request_that_waits_on_a_host_without_timers_has_a_fetch_to_make() {
     let head = get_with("/", &good_token());
     assert!(matches!(gateway.decide(&head), Decision::Await(_)));
     assert!(gateway.fetch_itself(&head));
-    assert!(!gateway.settle(FetchReply::Failure));
+    assert!(!gateway.settle(CallReply::Failure));
     let decision = gateway.decide(&head);
     assert!(
         !matches!(decision, Decision::Await(_)) || gateway.fetch_itself(&head),

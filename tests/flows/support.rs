@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use edge_authn::call::CallReply;
 use edge_authn::config::{Answers, Config};
 use edge_authn::engine::{Decision, Engine};
-use edge_authn::keys::{Fetch, FetchReply, Jitter, LocalSpace};
+use edge_authn::keys::{Fetch, Jitter, LocalSpace};
 use edge_authn::rejection::{Rejection, Reply};
 use edge_authn::request::RequestHead;
 use edge_authn::rewrite::HeaderEdit;
@@ -104,11 +105,11 @@ impl Gateway {
 
     /// Answers the oldest fetch that is under way. Whether there are keys now.
     pub fn answer(&mut self, status: u16, body: &str) -> bool {
-        self.settle(FetchReply::Response { status, headers: &[], body: body.as_bytes() })
+        self.settle(CallReply::Response { status, headers: &[], body: body.as_bytes() })
     }
 
     /// The same with any kind of reply.
-    pub fn settle(&mut self, reply: FetchReply<'_>) -> bool {
+    pub fn settle(&mut self, reply: CallReply<'_>) -> bool {
         let fetch = self.in_flight.remove(0);
         self.engine.settle(fetch, reply, self.now, &mut self.space).is_ok()
     }

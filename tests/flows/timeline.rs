@@ -16,9 +16,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use edge_authn::call::CallReply;
 use edge_authn::config::{Config, KeySource};
 use edge_authn::engine::{Decision, Engine};
-use edge_authn::keys::{Fetch, FetchReply, Jitter, LocalSpace, SharedSpace as _, record};
+use edge_authn::keys::{Fetch, Jitter, LocalSpace, SharedSpace as _, record};
 use edge_authn::rejection::Rejection;
 use edge_authn::request::{HeaderField, RequestHead};
 use edge_authn::time::UnixTime;
@@ -148,24 +149,24 @@ impl Workers {
             }
             "keys" => {
                 let (headers, body) = reply.expect(line);
-                let reply = FetchReply::Response { status: 200, headers: &headers, body: body.as_bytes() };
+                let reply = CallReply::Response { status: 200, headers: &headers, body: body.as_bytes() };
                 self.settle(name, reply, now)
             }
             "metadata" => {
                 let body = json!({ "issuer": words[0], "jwks_uri": words.get(1) }).to_string();
-                let reply = FetchReply::Response { status: 200, headers: &[], body: body.as_bytes() };
+                let reply = CallReply::Response { status: 200, headers: &[], body: body.as_bytes() };
                 self.settle(name, reply, now)
             }
-            "reset" => self.settle(name, FetchReply::Failure, now),
+            "reset" => self.settle(name, CallReply::Failure, now),
             status => {
                 let headers = self.headers(words);
                 let status = status.parse().expect(line);
-                self.settle(name, FetchReply::Response { status, headers: &headers, body: b"no keys" }, now)
+                self.settle(name, CallReply::Response { status, headers: &headers, body: b"no keys" }, now)
             }
         }
     }
 
-    fn settle(&mut self, name: char, reply: FetchReply<'_>, now: UnixTime) -> String {
+    fn settle(&mut self, name: char, reply: CallReply<'_>, now: UnixTime) -> String {
         let worker = self.workers.get_mut(&name).unwrap();
         let fetch = worker.in_flight.remove(0);
         match worker.engine.settle(fetch, reply, now, &mut self.space) {
