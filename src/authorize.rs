@@ -8,6 +8,7 @@
 use crate::config::{Audiences, HeaderName, Leniency, Provider, ProviderId, Requirement};
 use crate::credential::Place;
 use crate::rejection::Rejection;
+use crate::session_check::QuestionId;
 use crate::verify::{VerifiedIdentity, VerifyError};
 
 /// The permission to go on to the upstream, and as whom.
@@ -18,8 +19,8 @@ pub struct Grant<'t> {
     status_headers: Vec<&'t HeaderName>,
 }
 
-/// A verified token in its request.
-#[derive(Clone, Copy, Debug)]
+/// A verified credential in its request.
+#[derive(Clone, Debug)]
 pub struct Authenticated<'t> {
     /// Whose it is.
     pub identity: VerifiedIdentity<'t>,
@@ -45,13 +46,15 @@ pub enum Awaited {
     Keys(ProviderId),
     /// To know whether this provider has a key that those fetched last do not have.
     KeyId(ProviderId),
+    /// What this provider says of a session.
+    Answer(ProviderId, QuestionId),
 }
 
 impl Awaited {
-    /// The provider whose keys must settle.
+    /// The provider whose keys must settle, or that is asked.
     pub const fn provider(self) -> ProviderId {
         match self {
-            Self::Keys(provider) | Self::KeyId(provider) => provider,
+            Self::Keys(provider) | Self::KeyId(provider) | Self::Answer(provider, _) => provider,
         }
     }
 }
@@ -139,7 +142,7 @@ fn any<'t>(
             Ok(grant) => return Ok(grant),
             // With the keys that are held it is not met. What another alternative says does not hang on others.
             Err(stop @ Stop::Await(Awaited::KeyId(_))) => awaited = awaited.or(Some(stop)),
-            Err(stop @ Stop::Await(Awaited::Keys(_))) => return Err(stop),
+            Err(stop @ Stop::Await(Awaited::Keys(_) | Awaited::Answer(..))) => return Err(stop),
         }
     }
     if let Some(stop) = awaited {
@@ -153,13 +156,13 @@ fn any<'t>(
     }
 }
 
-/// How much a refusal says about a request to which several apply. That keys are missing says most: the token may be
+/// How much a refusal says about a request to which several apply. That keys or answers are missing says most: the token may be
 /// good, so nothing else may be said.
 const fn weight(rejection: &Rejection) -> u8 {
     match rejection {
         Rejection::MissingCredential => 0,
         Rejection::InvalidToken(VerifyError::UnknownIssuer) => 1,
-        Rejection::KeysUnavailable { .. } => 3,
+        Rejection::KeysUnavailable { .. } | Rejection::CheckUnavailable { .. } => 3,
         _ => 2,
     }
 }

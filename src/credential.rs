@@ -9,7 +9,7 @@ use crate::config::{
     Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, fold, is_token_char,
 };
 use crate::rejection::Rejection;
-use crate::request::{RequestHead, is_named, percent_decode, query_pairs, split_pair, trim_ows};
+use crate::request::{RequestHead, cookie_pairs, is_named, percent_decode, query_pairs, trim_ows};
 
 /// A credential, as it was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -273,14 +273,6 @@ fn token(value: &[u8]) -> Presented {
     } else {
         Presented::Malformed
     }
-}
-
-/// The `name=value` pairs of one `cookie` line (RFC 6265 section 4.2.1).
-pub(crate) fn cookie_pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    line.split(|byte| *byte == b';').map(|pair| {
-        let (name, value) = split_pair(pair);
-        (trim_ows(name), trim_ows(value))
-    })
 }
 
 /// A cookie value without the quotes that RFC 6265 section 4.1.1 allows around it.

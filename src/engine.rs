@@ -10,7 +10,7 @@ use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize};
 use crate::call::CallReply;
 use crate::config::{Config, KeySource, ProviderId};
 use crate::credential::Credentials;
-use crate::evidence::{self, Presented, asked_providers};
+use crate::evidence::{self, Presented, Request, asked_providers};
 use crate::export::{self, Property};
 use crate::keys::keeper::{GRACE, PATIENCE};
 use crate::keys::{Fetch, FetchError, Jitter, KeyStore, SharedSpace};
@@ -18,6 +18,7 @@ use crate::rejection::Rejection;
 use crate::request::RequestHead;
 use crate::rewrite::{HeaderEdits, OwnedHeaders};
 use crate::rule;
+use crate::session_check::{AnswerError, Check, Checker, QuestionId};
 use crate::time::UnixTime;
 
 /// What becomes of a request.
@@ -27,7 +28,7 @@ pub enum Decision {
     Forward(HeaderEdits),
     /// It is refused.
     Refuse(Rejection),
-    /// It waits until the keys of a provider have settled, and is decided again then.
+    /// It waits until the keys of a provider or an answer of it have settled, and is decided again then.
     Await(Awaited),
 }
 
@@ -48,17 +49,20 @@ pub struct Engine {
     config: Config,
     owned_headers: OwnedHeaders,
     keys: KeyStore,
+    sessions: Checker,
 }
 
 impl Engine {
     /// An engine without keys for `config`; `jitter` should differ between workers.
     pub fn new(config: Config, jitter: Jitter) -> Self {
-        Self { owned_headers: OwnedHeaders::of(&config), keys: KeyStore::of(&config, jitter), config }
+        let (keys, sessions) = (KeyStore::of(&config, jitter), Checker::of(&config));
+        Self { owned_headers: OwnedHeaders::of(&config), keys, sessions, config }
     }
 
     /// Says that the host has no timers: nothing but a request of its own can be waited for then.
     pub fn without_timers(&mut self) {
         self.keys.without_timers();
+        self.sessions.without_timers();
     }
 
     /// The configuration.
@@ -78,8 +82,9 @@ impl Engine {
 
     /// Decides at the time `now` about a request that has `arrived` before that, and waited.
     pub fn decide_again(&mut self, head: &RequestHead, arrived: UnixTime, now: UnixTime) -> Decided {
-        let Self { config, owned_headers, keys } = self;
+        let Self { config, owned_headers, keys, sessions } = self;
         keys.begin_request(arrived);
+        sessions.begin_request();
         let requirement = match rule::select(config, head) {
             Ok(requirement) => requirement,
             Err(rejection) => return Decided::refuse(rejection),
@@ -91,7 +96,8 @@ impl Engine {
             Credentials::of(head, asked_providers(config, requirement), config.several_credentials);
         let decoded = evidence::decode(&credentials);
         let tokens = evidence::parse(&decoded);
-        let mut evidence = Presented::new(config, &credentials, &tokens, keys, now);
+        let request = Request { head, arrived, now };
+        let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions);
         let granted = authorize(requirement, &mut evidence);
         let mut properties = evidence.into_failures();
         match granted {
@@ -129,19 +135,56 @@ impl Engine {
             Decision::Await(awaited) => Some(awaited.provider()),
             Decision::Forward(_) | Decision::Refuse(_) => None,
         };
-        let due = self.keys.own_fetch(awaited, now, space);
         match decision {
             // Another request's fetch would not wake this one.
             Decision::Await(Awaited::Keys(provider)) => {
+                let due = self.keys.own_fetch(awaited, now, space);
                 due.or_else(|| self.keys.fetch_for_one(*provider, now))
             }
-            Decision::Await(Awaited::KeyId(_)) | Decision::Forward(_) | Decision::Refuse(_) => due,
+            // A request makes one call at a time, and needs another one. What is due is left to those who need none.
+            Decision::Await(Awaited::Answer(..)) => None,
+            Decision::Await(Awaited::KeyId(_)) | Decision::Forward(_) | Decision::Refuse(_) => {
+                self.keys.own_fetch(awaited, now, space)
+            }
         }
     }
 
-    /// The longest that a request waits for the keys of a provider, however often the fetch is repeated and whoever
-    /// makes it.
-    pub fn patience(&self, provider: ProviderId) -> Duration {
+    /// The question that the request decided last must ask itself, on a host where nothing else can.
+    pub fn own_check(&mut self, now: UnixTime) -> Option<Check> {
+        self.sessions.own(now)
+    }
+
+    /// The questions that must be asked at `now`. Each is on its way afterwards, until
+    /// [`settle_check`](Self::settle_check).
+    pub fn checks(&mut self, now: UnixTime) -> Vec<Check> {
+        self.sessions.due(now)
+    }
+
+    /// Takes in the answer to a question.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing was found out, for the log.
+    pub fn settle_check(
+        &mut self,
+        check: Check,
+        reply: CallReply<'_>,
+        now: UnixTime,
+    ) -> Result<(), AnswerError> {
+        self.sessions.settle(check, reply, now)
+    }
+
+    /// The questions that have been settled since this was last asked: requests that wait for them can be decided again.
+    pub fn take_answered(&mut self) -> Vec<QuestionId> {
+        self.sessions.take_answered()
+    }
+
+    /// The longest that a request waits for this, however often a call is repeated and whoever makes it.
+    pub fn patience(&self, awaited: Awaited) -> Duration {
+        let provider = awaited.provider();
+        if let Awaited::Answer(..) = awaited {
+            return self.sessions.patience(provider);
+        }
         let timeout = match self.config.provider(provider).map(|provider| &provider.keys) {
             Some(KeySource::Remote(remote)) => remote.timeout,
             _ => Duration::ZERO,
@@ -149,9 +192,10 @@ impl Engine {
         timeout.saturating_mul(PATIENCE).saturating_add(GRACE)
     }
 
-    /// When [`fetches`](Self::fetches) should be asked again, which may be in the past; `None` when nothing is planned.
+    /// When [`fetches`](Self::fetches) and [`checks`](Self::checks) should be asked again, which may be in the past;
+    /// `None` when nothing is planned.
     pub fn wake_at(&self) -> Option<UnixTime> {
-        self.keys.wake_at()
+        self.keys.wake_at().into_iter().chain(self.sessions.wake_at()).min()
     }
 
     /// The providers whose keys have changed, or failed to, since this was last asked: requests that wait for them can

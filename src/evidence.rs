@@ -4,16 +4,28 @@
 //! verifies. However often a requirement asks for the same provider, a signature is verified once. What was not good is
 //! noted for [`export`].
 
+use std::time::Duration;
+
 use crate::authorize::{Authenticated, Awaited, Evidence, Stop};
-use crate::config::{Audiences, Config, Provider, ProviderId, Requirement, SeveralCredentials};
-use crate::credential::{Credential, Credentials};
+use crate::config::{
+    Audiences, CheckMode, Config, FailureMode, KeySource, Provider, ProviderId, Requirement, SessionCheck,
+    SeveralCredentials,
+};
+use crate::credential::{Credential, Credentials, Place};
 use crate::export::{self, Property};
 use crate::jose::jwk::SignatureError;
-use crate::jose::token::{CompactToken, TokenError, UnverifiedToken};
+use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, is_token};
 use crate::keys::{KeyStore, Keys, LookUp};
 use crate::rejection::Rejection;
+use crate::request::RequestHead;
+use crate::session_check::{Carrier, Checker, Question, QuestionError, Standing, Verdict};
 use crate::time::UnixTime;
-use crate::verify::{SignedToken, VerifyError, check_header, may_be_good, verify_signature};
+use crate::verify::{
+    SignedToken, VerifiedIdentity, VerifyError, check_header, check_issuer, may_be_good, verify_signature,
+};
+
+/// When to come back while an identity provider does not answer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A credential with its segments decoded.
 pub type Decoded<'t> = (&'t Credential, Result<CompactToken<'t>, TokenError>);
@@ -22,7 +34,34 @@ pub type Decoded<'t> = (&'t Credential, Result<CompactToken<'t>, TokenError>);
 #[derive(Debug)]
 pub struct Parsed<'t> {
     credential: &'t Credential,
+    /// Whether it means to be a token of the form that keys verify.
+    is_token: bool,
     token: Result<UnverifiedToken<'t>, TokenError>,
+}
+
+impl Parsed<'_> {
+    /// Whether it is the keys of `provider` that must verify it: always, unless it can be asked about what is opaque.
+    const fn is_to_be_verified(&self, provider: &Provider) -> bool {
+        self.is_token || provider.session_check.is_none()
+    }
+
+    /// Whether `provider` could say anything about it.
+    fn may_be_of(&self, provider: &Provider) -> bool {
+        let mode = provider.session_check.as_ref().map(|check| check.mode);
+        let can_be_asked = match self.is_token {
+            true => mode == Some(CheckMode::Always) && !has_keys(provider),
+            false => mode.is_some(),
+        };
+        match &self.token {
+            Ok(token) if has_keys(provider) || can_be_asked => check_issuer(token, provider).is_ok(),
+            Ok(_) => false,
+            Err(_) => can_be_asked,
+        }
+    }
+}
+
+const fn has_keys(provider: &Provider) -> bool {
+    !matches!(provider.keys, KeySource::None)
 }
 
 /// The credentials with their segments decoded.
@@ -34,6 +73,7 @@ pub fn decode(credentials: &Credentials) -> Vec<Decoded<'_>> {
 pub fn parse<'t>(decoded: &'t [Decoded<'t>]) -> Vec<Parsed<'t>> {
     let parse = |(credential, compact): &'t Decoded<'t>| Parsed {
         credential,
+        is_token: is_token(&credential.token),
         token: compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse),
     };
     decoded.iter().map(parse).collect()
@@ -66,14 +106,26 @@ fn ask(requirement: &Requirement, asked: &mut [bool]) {
     }
 }
 
+/// A request that is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r> {
+    /// Its head.
+    pub head: &'r RequestHead,
+    /// When it arrived.
+    pub arrived: UnixTime,
+    /// When it is decided.
+    pub now: UnixTime,
+}
+
 /// What a request presents, and what it takes to verify it.
 #[derive(Debug)]
 pub struct Presented<'t, 'k> {
     config: &'t Config,
     credentials: &'t Credentials,
     tokens: &'t [Parsed<'t>],
+    request: Request<'t>,
     keys: &'k mut KeyStore,
-    now: UnixTime,
+    sessions: &'k mut Checker,
     /// What is known of the signature of a token (by its place in `tokens`) and the keys of a provider.
     signatures: Vec<(usize, ProviderId, Result<SignedToken<'t>, VerifyError>)>,
     failures: Vec<Property>,
@@ -107,6 +159,8 @@ impl<'t> Evidence<'t> for Presented<'t, '_> {
                 Err(ref rejection) => Err(rejection.clone().into()),
             };
             match outcome {
+                // Treated like one that is not there.
+                Err(Stop::Reject(Rejection::MissingCredential)) => {}
                 Ok(authenticated) => found.push(Ok(authenticated)),
                 Err(Stop::Reject(rejection)) => {
                     self.note_failure(id.ok(), &rejection);
@@ -125,10 +179,20 @@ impl<'t, 'k> Presented<'t, 'k> {
         config: &'t Config,
         credentials: &'t Credentials,
         tokens: &'t [Parsed<'t>],
+        request: Request<'t>,
         keys: &'k mut KeyStore,
-        now: UnixTime,
+        sessions: &'k mut Checker,
     ) -> Self {
-        Self { config, credentials, tokens, keys, now, signatures: Vec::new(), failures: Vec::new() }
+        Self {
+            config,
+            credentials,
+            tokens,
+            request,
+            keys,
+            sessions,
+            signatures: Vec::new(),
+            failures: Vec::new(),
+        }
     }
 
     /// The status of everything that was not good, where the configuration asks for it.
@@ -163,13 +227,82 @@ impl<'t, 'k> Presented<'t, 'k> {
         audiences: Option<&Audiences>,
         position: usize,
     ) -> Result<Authenticated<'t>, Stop> {
-        let (parsed, token) = self.token(position)?;
+        let parsed = self.parsed(position)?;
         let provider = self.config.provider(id).ok_or_else(unknown_issuer)?;
-        let signed = self.signed(id, provider, position, token)?.map_err(Rejection::InvalidToken)?;
-        let identity = signed
-            .identity(audiences.unwrap_or(&provider.audiences), self.now)
-            .map_err(Rejection::InvalidToken)?;
+        let audiences = audiences.unwrap_or(&provider.audiences);
+        let local = match has_keys(provider) && parsed.is_to_be_verified(provider) {
+            true => Some(self.locally(id, provider, audiences, position)?),
+            false => None,
+        };
+        let identity = match (&provider.session_check, local) {
+            (Some(check), None) if parsed.is_token && check.mode == CheckMode::Opaque => {
+                return Err(unknown_issuer().into());
+            }
+            (Some(check), local) if local.is_none() || check.mode == CheckMode::Always => {
+                self.remotely(check, (id, provider), audiences, parsed, local.as_ref())?
+            }
+            (_, Some(local)) => local,
+            (_, None) => return Err(unknown_issuer().into()),
+        };
         Ok(Authenticated { identity, provider, place: &parsed.credential.place })
+    }
+
+    /// By the keys of the provider.
+    fn locally(
+        &mut self,
+        id: ProviderId,
+        provider: &'t Provider,
+        audiences: &Audiences,
+        position: usize,
+    ) -> Result<VerifiedIdentity<'t>, Stop> {
+        let (_, token) = self.token(position)?;
+        let signed = self.signed(id, provider, position, token)?.map_err(Rejection::InvalidToken)?;
+        Ok(signed.identity(audiences, self.request.now).map_err(Rejection::InvalidToken)?)
+    }
+
+    /// By what the provider says itself.
+    fn remotely(
+        &mut self,
+        check: &SessionCheck,
+        (id, provider): (ProviderId, &'t Provider),
+        audiences: &Audiences,
+        parsed: &'t Parsed<'t>,
+        local: Option<&VerifiedIdentity<'t>>,
+    ) -> Result<VerifiedIdentity<'t>, Stop> {
+        let Request { head, arrived, now } = self.request;
+        if let (None, Ok(token)) = (local, &parsed.token) {
+            // A token of somebody else is not shown to this provider.
+            check_issuer(token, provider).map_err(Rejection::InvalidToken)?;
+        }
+        let Credential { token, place, .. } = parsed.credential;
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Rejection::InvalidToken(VerifyError::Form(TokenError::TooLong)).into());
+        }
+        let carrier = match place {
+            Place::Header(name) => Carrier::Header(name),
+            Place::Cookie(name) => Carrier::Cookie(name),
+            Place::Query(_) => Carrier::Other,
+        };
+        let question = Question::about(token, carrier, head, (id, provider), check);
+        let question = question.map_err(|error| match error {
+            QuestionError::Malformed => Rejection::MalformedCredential,
+            QuestionError::Several => Rejection::MultipleCredentials,
+        })?;
+        let question_id = question.id;
+        match self.sessions.ask(question, arrived, now) {
+            Standing::Known(Verdict::Confirmed(confirmed)) => {
+                let identity = VerifiedIdentity::of_answer(&confirmed, local, provider, audiences, now);
+                Ok(identity.map_err(Rejection::InvalidToken)?)
+            }
+            Standing::Known(Verdict::Denied(denial)) => Err(Rejection::SessionDenied(denial).into()),
+            Standing::Pending => Err(Stop::Await(Awaited::Answer(id, question_id))),
+            Standing::Unavailable => Err(match check.failure_mode {
+                FailureMode::Closed => Rejection::CheckUnavailable { retry_after: RETRY_AFTER },
+                FailureMode::Anonymous => Rejection::MissingCredential,
+            }
+            .into()),
+            Standing::Overloaded => Err(Rejection::Overloaded.into()),
+        }
     }
 
     /// The token with its signature verified, or why it is not.
@@ -188,7 +321,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         if let Err(error) = check_header(token, provider) {
             return Ok(Err(error));
         }
-        let signed = match self.keys.keys(id, provider, self.now) {
+        let signed = match self.keys.keys(id, provider, self.request.now) {
             Keys::Ready(keys) => verify_signature(token, provider, keys),
             Keys::Pending => return Err(Stop::Await(Awaited::Keys(id))),
             Keys::Unavailable { retry_after } => {
@@ -198,9 +331,9 @@ impl<'t, 'k> Presented<'t, 'k> {
         if let (Err(VerifyError::Signature(SignatureError::UnknownKeyId)), Some(key_id)) =
             (&signed, &token.header.key_id)
             // Nothing is fetched for a token that would be refused anyway.
-            && may_be_good(token, provider, self.now)
+            && may_be_good(token, provider, self.request.now)
         {
-            match self.keys.look_up(id, key_id, self.now) {
+            match self.keys.look_up(id, key_id, self.request.now) {
                 LookUp::Absent => {}
                 LookUp::Pending => return Err(Stop::Await(Awaited::KeyId(id))),
                 LookUp::Unavailable { retry_after } => {
@@ -212,22 +345,29 @@ impl<'t, 'k> Presented<'t, 'k> {
         Ok(signed)
     }
 
+    fn parsed(&self, position: usize) -> Result<&'t Parsed<'t>, Rejection> {
+        self.tokens.get(position).ok_or(Rejection::MissingCredential)
+    }
+
     fn token(&self, position: usize) -> Result<(&'t Parsed<'t>, &'t UnverifiedToken<'t>), Rejection> {
-        let parsed = self.tokens.get(position).ok_or(Rejection::MissingCredential)?;
+        let parsed = self.parsed(position)?;
         let token = parsed.token.as_ref();
         Ok((parsed, token.map_err(|error| Rejection::InvalidToken(VerifyError::Form(error.clone())))?))
     }
 
-    /// Which provider a token is held against where any will do: the first whose issuer it names, else the first that
-    /// takes any issuer.
+    /// Which provider a credential is held against where any will do: of a token, the first whose issuer it names, else
+    /// the first that takes any issuer; else the first that can be asked.
     fn issuing_provider(&self, position: usize) -> Result<ProviderId, Rejection> {
-        let (parsed, token) = self.token(position)?;
+        let parsed = self.parsed(position)?;
         let named = parsed.credential.providers.iter().copied().filter_map(|id| {
             let provider = self.config.provider(id)?;
-            let is_named = check_header(token, provider) != Err(VerifyError::UnknownIssuer);
-            is_named.then_some((provider.issuers.is_empty(), id))
+            parsed.may_be_of(provider).then_some((provider.issuers.is_empty() && parsed.is_token, id))
         });
-        named.min().map(|(_, id)| id).ok_or_else(unknown_issuer)
+        match (named.min(), self.token(position)) {
+            (Some((_, id)), _) => Ok(id),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => Err(unknown_issuer()),
+        }
     }
 
     /// Leaves the status of a token that was not good. Of a token that is nobody's, only where there is no question

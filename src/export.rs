@@ -37,7 +37,7 @@ pub fn of_grant(grant: &Grant<'_>) -> Vec<Property> {
             leave(key, payload);
         }
         if let Some(key) = &exports.header
-            && let Ok(header) = Json::parse(authenticated.identity.header_text())
+            && let Some(Ok(header)) = authenticated.identity.header_text().map(Json::parse)
         {
             leave(key, header.to_string());
         }

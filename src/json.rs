@@ -37,8 +37,8 @@ pub enum Json<'a> {
 pub struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 /// A number by its text, which is valid JSON number syntax.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Number<'a>(&'a str);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Number<'a>(Cow<'a, str>);
 
 /// Why a text was not taken as JSON.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -100,7 +100,7 @@ impl<'a> Json<'a> {
             Some(b't') => Self::Bool(true),
             Some(b'f') => Self::Bool(false),
             Some(b'n') => Self::Null,
-            _ => Self::Number(Number(text)),
+            _ => Self::Number(Number(Cow::Borrowed(text))),
         })
     }
 
@@ -117,6 +117,18 @@ impl<'a> Json<'a> {
         match self {
             Self::Object(object) => Some(object),
             _ => None,
+        }
+    }
+
+    /// The same value, borrowing from nothing.
+    pub fn into_owned(self) -> Json<'static> {
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(value),
+            Self::Number(Number(text)) => Json::Number(Number(Cow::Owned(text.into_owned()))),
+            Self::String(string) => Json::String(Cow::Owned(string.into_owned())),
+            Self::Array(items) => Json::Array(items.into_iter().map(Self::into_owned).collect()),
+            Self::Object(object) => Json::Object(object.into_owned()),
         }
     }
 
@@ -149,16 +161,21 @@ impl fmt::Display for Json<'_> {
                 }
                 f.write_str("]")
             }
-            Self::Object(object) => {
-                f.write_str("{")?;
-                for (position, (name, value)) in object.members().enumerate() {
-                    f.write_str(if position == 0 { "" } else { "," })?;
-                    write_string(f, name)?;
-                    write!(f, ":{value}")?;
-                }
-                f.write_str("}")
-            }
+            Self::Object(object) => write!(f, "{object}"),
         }
+    }
+}
+
+/// Like [`Json`].
+impl fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (position, (name, value)) in self.members().enumerate() {
+            f.write_str(if position == 0 { "" } else { "," })?;
+            write_string(f, name)?;
+            write!(f, ":{value}")?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -176,6 +193,17 @@ impl<'a> Object<'a> {
             // Not left to serde, whose message would quote the value.
             Err(JsonError::Syntax { message: "expected an object".to_owned() })
         }
+    }
+
+    /// An object of strings. Of those with one name, the first is taken.
+    pub fn of_texts(members: impl IntoIterator<Item = (String, String)>) -> Object<'static> {
+        let mut texts: Vec<(Cow<'static, str>, Json<'static>)> = Vec::new();
+        for (name, text) in members {
+            if !texts.iter().any(|(known, _)| *known == name) {
+                texts.push((Cow::Owned(name), Json::String(Cow::Owned(text))));
+            }
+        }
+        Object(texts)
     }
 
     fn from_raw(text: &'a str, depth: usize) -> Result<Self, JsonError> {
@@ -203,16 +231,29 @@ impl<'a> Object<'a> {
         rest.iter().try_fold(self.get(first)?, |value, name| value.as_object()?.get(name))
     }
 
+    /// The same object, borrowing from nothing.
+    pub fn into_owned(self) -> Object<'static> {
+        let members = self.0.into_iter();
+        Object(members.map(|(name, value)| (Cow::Owned(name.into_owned()), value.into_owned())).collect())
+    }
+
+    /// The members of both; of a name that both have, the value in `over`.
+    #[must_use]
+    pub fn with(&self, over: &Self) -> Self {
+        let kept = self.0.iter().filter(|(name, _)| over.get(name).is_none());
+        Self(kept.chain(&over.0).cloned().collect())
+    }
+
     /// All members in the order of the text.
     pub fn members(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 }
 
-impl<'a> Number<'a> {
+impl Number<'_> {
     /// The number as it was written.
-    pub const fn as_str(&self) -> &'a str {
-        self.0
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The nearest double; infinite when it is out of a double's range.

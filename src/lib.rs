@@ -32,6 +32,7 @@ pub mod credential;
 pub mod call;
 pub mod jose;
 pub mod keys;
+pub mod session_check;
 pub mod verify;
 
 pub mod authorize;

@@ -113,9 +113,17 @@ pub fn is_named(encoded: &[u8], name: &str) -> bool {
 }
 
 /// A pair in front of and behind its first `=`.
-pub(crate) fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     let mut parts = pair.splitn(2, |byte| *byte == b'=');
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// The `name=value` pairs of one `cookie` line (RFC 6265 section 4.2.1).
+pub(crate) fn cookie_pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    line.split(|byte| *byte == b';').map(|pair| {
+        let (name, value) = split_pair(pair);
+        (trim_ows(name), trim_ows(value))
+    })
 }
 
 /// `bytes` without white space (space, tab) at its ends: the `OWS` of RFC 9110 section 5.6.3.

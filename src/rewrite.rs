@@ -16,11 +16,12 @@ use crate::config::{
     ClaimEncoding, ClaimToHeader, Config, HeaderName, HeaderPattern, HeaderSource, Location, PayloadHeader,
     Provider, Requirement, fold,
 };
-use crate::credential::{Place, cookie_pairs};
+use crate::credential::Place;
 use crate::jose::base64url;
 use crate::json::{Json, Number};
 use crate::request::{
-    RequestHead, RoutePolicy, is_named, percent_decode_leniently, query_pairs, split_target, trim_ows,
+    RequestHead, RoutePolicy, cookie_pairs, is_named, percent_decode_leniently, query_pairs, split_target,
+    trim_ows,
 };
 
 /// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were

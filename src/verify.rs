@@ -5,19 +5,34 @@
 //! before it, to know whose keys must agree. Knows no
 //! rule and no HTTP, and deliberately does no fetching: keys are an argument.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 
 use crate::config::{Audiences, Provider, RequiredClaim, TokenPart};
+use crate::jose::base64url;
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
 use crate::jose::token::{TokenError, UnverifiedToken};
 use crate::json::{Json, Object};
+use crate::session_check::Confirmed;
 use crate::time::UnixTime;
 
-/// Whose token it is: the claims of a token that was verified for a provider.
-#[derive(Clone, Copy, Debug)]
+/// Whose credential it is: the claims of one that was verified for a provider.
+#[derive(Clone, Debug)]
 pub struct VerifiedIdentity<'t> {
-    token: &'t UnverifiedToken<'t>,
+    claims: Claims<'t>,
+    /// The token that was verified, if it was one.
+    token: Option<&'t UnverifiedToken<'t>>,
+}
+
+/// Where claims are kept.
+#[derive(Clone, Debug)]
+enum Claims<'t> {
+    /// In the token.
+    Token(&'t Object<'t>),
+    /// In what the identity provider said, and in the token if there is one.
+    Answer(Rc<Object<'t>>),
 }
 
 /// Why a token does not count.
@@ -67,15 +82,26 @@ pub struct SignedToken<'t> {
 ///
 /// [`VerifyError::UnknownIssuer`], [`VerifyError::Signature`].
 pub fn check_header(token: &UnverifiedToken<'_>, provider: &Provider) -> Result<(), VerifyError> {
-    let claimed = token.payload.get("iss").and_then(Json::as_str);
-    let is_one_of_its = |issuer: &&String| claimed == Some(issuer.as_str());
-    if !provider.issuers.is_empty() && !provider.issuers.iter().any(|issuer| is_one_of_its(&issuer)) {
-        return Err(VerifyError::UnknownIssuer);
-    }
+    check_issuer(token, provider)?;
     if !provider.algorithms.contains(&token.header.algorithm) {
         return Err(VerifyError::Signature(SignatureError::NoKey));
     }
     Ok(())
+}
+
+/// Whether `token` is of an issuer of `provider`, by what it says itself.
+///
+/// # Errors
+///
+/// [`VerifyError::UnknownIssuer`].
+pub fn check_issuer(token: &UnverifiedToken<'_>, provider: &Provider) -> Result<(), VerifyError> {
+    let claimed = token.payload.get("iss").and_then(Json::as_str);
+    let is_one_of_its = |issuer: &String| claimed == Some(issuer.as_str());
+    if provider.issuers.is_empty() || provider.issuers.iter().any(is_one_of_its) {
+        Ok(())
+    } else {
+        Err(VerifyError::UnknownIssuer)
+    }
 }
 
 /// Verifies that `token` is of `provider`, with its `keys`.
@@ -111,7 +137,8 @@ impl<'t> SignedToken<'t> {
     /// The first check that fails.
     pub fn identity(self, audiences: &Audiences, now: UnixTime) -> Result<VerifiedIdentity<'t>, VerifyError> {
         check_claims(self.token, self.provider, audiences, now)?;
-        Ok(VerifiedIdentity { token: self.token })
+        let Self { token, .. } = self;
+        Ok(VerifiedIdentity { claims: Claims::Token(&token.payload), token: Some(token) })
     }
 }
 
@@ -127,11 +154,29 @@ fn check_claims(
             return Err(VerifyError::Type);
         }
     }
-    let claims = RegisteredClaims::of(&token.payload, provider.allows_numeric_subject)
+    let claims = Claimed { header: Some(&token.header_members), payload: &token.payload };
+    check_payload(&claims, provider, audiences, now)
+}
+
+/// The members that a credential is judged by.
+struct Claimed<'c> {
+    /// Of the JOSE header; `None` for what an identity provider has said, which need not have `exp`.
+    header: Option<&'c Object<'c>>,
+    payload: &'c Object<'c>,
+}
+
+fn check_payload(
+    claimed: &Claimed<'_>,
+    provider: &Provider,
+    audiences: &Audiences,
+    now: UnixTime,
+) -> Result<(), VerifyError> {
+    let is_token = claimed.header.is_some();
+    let claims = RegisteredClaims::of(claimed.payload, provider.allows_numeric_subject)
         .map_err(|malformed| VerifyError::Form(TokenError::Claim(malformed)))?;
     match claims.expires {
         Some(expires) if expires.has_expired(now, provider.clock_skew) => return Err(VerifyError::Expired),
-        None if provider.require_expiration => return Err(VerifyError::MissingExpiration),
+        None if provider.require_expiration && is_token => return Err(VerifyError::MissingExpiration),
         _ => {}
     }
     if claims.not_before.is_some_and(|not_before| not_before.lies_ahead(now, provider.clock_skew)) {
@@ -150,26 +195,27 @@ fn check_claims(
     match (provider.max_lifetime, claims.expires) {
         (None, _) => {}
         (Some(max), Some(expires)) if expires.comes_within(now, max) => {}
+        (Some(_), None) if !is_token => {}
         (Some(_), _) => return Err(VerifyError::Lifetime),
     }
-    let party = token.payload.get("azp").and_then(Json::as_str);
+    let party = claimed.payload.get("azp").and_then(Json::as_str);
     let is_party = |allowed: &String| party == Some(allowed);
     if !provider.authorized_parties.is_empty() && !provider.authorized_parties.iter().any(is_party) {
         return Err(VerifyError::AuthorizedParty);
     }
-    match provider.required_claims.iter().find(|required| !is_met(required, token)) {
+    match provider.required_claims.iter().find(|required| !is_met(required, claimed)) {
         Some(required) => Err(VerifyError::Claim { name: required.path.join(".") }),
         None => Ok(()),
     }
 }
 
 /// A list meets a requirement by one of its items, and an inverted one by none. What is no scalar meets neither.
-fn is_met(required: &RequiredClaim, token: &UnverifiedToken<'_>) -> bool {
+fn is_met(required: &RequiredClaim, claimed: &Claimed<'_>) -> bool {
     let members = match required.part {
-        TokenPart::Header => &token.header_members,
-        TokenPart::Payload => &token.payload,
+        TokenPart::Header => claimed.header,
+        TokenPart::Payload => Some(claimed.payload),
     };
-    let items = match members.at(&required.path) {
+    let items = match members.and_then(|members| members.at(&required.path)) {
         None => return required.is_optional,
         Some(Json::Array(items)) => items.as_slice(),
         Some(item) => std::slice::from_ref(item),
@@ -191,19 +237,68 @@ fn scalar_text(value: &Json<'_>) -> Option<String> {
 }
 
 impl<'t> VerifiedIdentity<'t> {
-    /// The claims of the token.
-    pub const fn claims(&self) -> &'t Object<'t> {
-        &self.token.payload
+    /// Whose credential it is at the time `now`, by what the identity provider has said of it, and by its `token` if it
+    /// is one that was verified. Of a claim that both have, what was said counts.
+    ///
+    /// What was said is held against the provider like the claims of a token, but for `exp` and `iss`, which it need not
+    /// have.
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails; [`VerifyError::Subject`] also when the two are not about the same `sub`.
+    pub fn of_answer(
+        confirmed: &Confirmed,
+        token: Option<&Self>,
+        provider: &Provider,
+        audiences: &Audiences,
+        now: UnixTime,
+    ) -> Result<Self, VerifyError> {
+        let said = confirmed.claims();
+        let (claims, token) = match token {
+            None => (Rc::<Object<'t>>::clone(said), None),
+            Some(Self { token, claims }) => {
+                let (of_token, of_answer) = (claims.get().get("sub"), said.get("sub"));
+                if of_token.is_some() && of_answer.is_some() && of_token != of_answer {
+                    return Err(VerifyError::Subject);
+                }
+                (Rc::new(claims.get().with(said)), *token)
+            }
+        };
+        let issuer = claims.get("iss").and_then(Json::as_str);
+        let is_of = |issuer: &str| provider.issuers.iter().any(|known| known == issuer);
+        if !provider.issuers.is_empty() && issuer.is_some_and(|issuer| !is_of(issuer)) {
+            return Err(VerifyError::UnknownIssuer);
+        }
+        let header = token.map(|token| &token.header_members);
+        check_payload(&Claimed { header, payload: &claims }, provider, audiences, now)?;
+        Ok(Self { claims: Claims::Answer(claims), token })
     }
 
-    /// The payload of the token as it was sent, base64url without padding.
-    pub const fn payload_segment(&self) -> &'t str {
-        self.token.compact.payload_segment()
+    /// The claims.
+    pub fn claims(&self) -> &Object<'t> {
+        self.claims.get()
+    }
+
+    /// The claims as base64url without padding: the payload of the token as it was sent, where that is all of them.
+    pub fn payload_segment(&self) -> Cow<'t, str> {
+        match (&self.claims, self.token) {
+            (Claims::Token(_), Some(token)) => Cow::Borrowed(token.compact.payload_segment()),
+            _ => Cow::Owned(base64url::encode(self.claims().to_string().as_bytes())),
+        }
     }
 
     /// The JOSE header of the token, as the JSON text that was signed.
-    pub fn header_text(&self) -> &'t [u8] {
-        self.token.compact.header_text()
+    pub fn header_text(&self) -> Option<&'t [u8]> {
+        self.token.map(|token| token.compact.header_text())
+    }
+}
+
+impl<'t> Claims<'t> {
+    fn get(&self) -> &Object<'t> {
+        match self {
+            Self::Token(claims) => claims,
+            Self::Answer(claims) => claims,
+        }
     }
 }
 

@@ -42,12 +42,13 @@ impl HeaderName {
     }
 
     pub(super) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        let name = node.string()?;
-        if !name.is_empty() && name.bytes().all(is_token_char) {
-            Ok(Self(name.to_ascii_lowercase()))
-        } else {
-            Err(node.expected("a header name"))
-        }
+        Self::from_text(node.string()?).ok_or_else(|| node.expected("a header name"))
+    }
+
+    /// `name`, if it is one.
+    pub(super) fn from_text(name: &str) -> Option<Self> {
+        let is_name = !name.is_empty() && name.bytes().all(is_token_char);
+        is_name.then(|| Self(name.to_ascii_lowercase()))
     }
 
     /// A header that the filter will write.

@@ -18,10 +18,9 @@ use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
 /// Where keys may come from.
 pub(super) const KEY_SOURCES: [&str; 4] = ["remote_jwks", "discovery", "local_jwks", "jwt_key"];
 
-/// The one source of keys that there must be. `issuer` is the provider's, if it has one.
+/// The one source of keys that there may be. `issuer` is the provider's, if it has one.
 pub(super) fn key_source(
     fields: &mut Fields<'_>,
-    provider: &Node<'_>,
     issuer: Option<&str>,
     environment: Environment<'_>,
 ) -> Result<KeySource, ConfigError> {
@@ -34,10 +33,7 @@ pub(super) fn key_source(
         [("discovery", node)] => discovery(node, issuer).map(Box::new).map(KeySource::Remote),
         [("local_jwks", node)] => local_jwks(node, environment).map(KeySource::Local),
         [(_, node)] => jwt_key_pem(node).map(KeySource::Local),
-        [] => {
-            let expected = "\"remote_jwks\", \"discovery\", \"local_jwks\" or \"jwt_key\"";
-            Err(provider.error("no source of keys", expected))
-        }
+        [] => Ok(KeySource::None),
         [_, (_, second), ..] => {
             Err(second.error("a second source of keys", format!("one of {}", KEY_SOURCES.join(", "))))
         }
@@ -48,10 +44,14 @@ pub(super) fn key_source(
 pub(super) fn algorithms(fields: &mut Fields<'_>, keys: &KeySource) -> Result<Vec<Algorithm>, ConfigError> {
     fields.refuse_null("algorithms")?;
     let usable: Vec<_> = match keys {
+        KeySource::None => Vec::new(),
         KeySource::Local(keys) => keys.algorithms().collect(),
         KeySource::Remote(_) => Algorithm::ALL.into_iter().filter(|name| !name.is_symmetric()).collect(),
     };
     let Some(node) = fields.take("algorithms")? else { return Ok(usable) };
+    if matches!(keys, KeySource::None) {
+        return Err(node.error("algorithms", "no such field where there are no keys"));
+    }
     let one_of = |algorithms: &[Algorithm]| {
         let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.name()).collect();
         format!("at least one of {}", names.join(", "))
@@ -127,7 +127,7 @@ fn inline_string<'a>(inline: &Node<'a>) -> Result<&'a str, ConfigError> {
 }
 
 /// Shows what could be a name; anything else could be the secret itself.
-fn no_variable(variable: &Node<'_>) -> ConfigError {
+pub(super) fn no_variable(variable: &Node<'_>) -> ConfigError {
     let expected = "the name of a variable in vm_config.environment_variables of the plugin";
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match variable.value.as_str() {

@@ -21,6 +21,7 @@ mod required_claim;
 mod requirement;
 mod route_match;
 mod rules;
+mod session_check;
 mod string_matcher;
 mod value;
 
@@ -39,6 +40,11 @@ pub use route_match::{
     QueryParameterMatcher, RouteMatch,
 };
 pub use rules::fields as rule_fields;
+pub(crate) use session_check::is_header_value;
+pub use session_check::{
+    Allow, AuthMethod, CheckKind, CheckMode, Denial, DenyRule, FailureMode, FixedHeader, ForwardAuth,
+    HeaderToClaim, Introspection, Secret, SessionCheck, UserInfo, fields as session_check_fields,
+};
 pub use string_matcher::{StringMatcher, StringPattern};
 
 use crate::jose::algorithm::Algorithm;
@@ -94,7 +100,9 @@ pub struct Provider {
     pub required_claims: Vec<RequiredClaim>,
     /// Where its keys come from.
     pub keys: KeySource,
-    /// What its tokens may be signed with; never empty.
+    /// What it is asked about the sessions behind its credentials.
+    pub session_check: Option<SessionCheck>,
+    /// What its tokens may be signed with; empty when there are no keys.
     pub algorithms: Vec<Algorithm>,
     /// Where its tokens travel; never empty.
     pub locations: Vec<Location>,
@@ -240,6 +248,8 @@ pub struct FilterStateRules {
 /// Where the keys of a provider come from.
 #[derive(Debug)]
 pub enum KeySource {
+    /// Nowhere: there is a session check in their place.
+    None,
     /// The configuration itself.
     Local(JwkSet),
     /// A document that is fetched.
@@ -557,6 +567,16 @@ impl Config {
             });
             if let Some(header) = header {
                 let path = format!("providers.{name}.from_headers");
+                return error(path, header.as_str(), "a header that the filter does not write");
+            }
+        }
+        for Provider { name, session_check, .. } in &self.providers {
+            let sent = session_check.iter().flat_map(SessionCheck::request_headers);
+            let is_written = |header: &&HeaderName| {
+                outputs.contains(&folded(header)) || statuses.contains(&folded(header))
+            };
+            if let Some(header) = sent.into_iter().find(is_written) {
+                let path = format!("providers.{name}.session_check.request_headers");
                 return error(path, header.as_str(), "a header that the filter does not write");
             }
         }

@@ -10,6 +10,7 @@ use super::header_name::HeaderName;
 use super::key_source::{algorithms, key_source};
 use super::preset::preset;
 use super::required_claim::{claim_path, required_claim, types};
+use super::session_check::session_check;
 use super::value::{LONGEST_DURATION, Node};
 use super::{
     AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, HeaderPattern, HeaderSource,
@@ -36,6 +37,7 @@ const FIELDS: &[&str] = &[
     "discovery",
     "local_jwks",
     "jwt_key",
+    "session_check",
     "algorithms",
     "forward",
     "from_headers",
@@ -74,7 +76,7 @@ const MUST_NOT_BE_NULL: &[&str] = &[
     "csrf",
 ];
 
-const NOT_BUILT: &[&str] = &["session_check"];
+const NOT_BUILT: &[&str] = &[];
 
 /// The fields of a provider: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
@@ -131,7 +133,8 @@ fn parse(
         Some(node) => Duration::from_secs(node.u32()?.into()),
         None => DEFAULT_CLOCK_SKEW,
     };
-    let keys = key_source(&mut fields, &node, issuer, environment)?;
+    let keys = key_source(&mut fields, issuer, environment)?;
+    let session_check = session_check(&mut fields, &node, &keys, environment)?;
     let mut issuers: Vec<_> =
         issuer.or_else(|| discovered_issuer(&keys)).into_iter().map(str::to_owned).collect();
     issuers.extend(more_issuers);
@@ -171,6 +174,7 @@ fn parse(
         audiences,
         subjects,
         keys,
+        session_check,
         algorithms,
         locations,
         forward,

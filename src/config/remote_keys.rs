@@ -128,12 +128,21 @@ fn jwks_hosts_of(node: &Node<'_>, default_cluster: &str) -> Result<Vec<JwksHost>
     }
 }
 
-/// `HttpUri`: where, and for how long.
 fn http_uri_of(node: Node<'_>, example: &str) -> Result<(Endpoint, Duration), ConfigError> {
+    http_uri_within(node, example, DEFAULT_TIMEOUT, LONGEST_TIMEOUT)
+}
+
+/// `HttpUri`: where, and for how long.
+pub(super) fn http_uri_within(
+    node: Node<'_>,
+    example: &str,
+    default: Duration,
+    longest: Duration,
+) -> Result<(Endpoint, Duration), ConfigError> {
     let mut fields = Fields::of(node)?;
     let uri = fields.require("uri")?;
     let cluster = fields.require("cluster")?.non_empty_string()?;
-    let timeout = timeout_of(fields.take("timeout")?)?;
+    let timeout = fields.take("timeout")?.map_or(Ok(default), |node| node.duration(SHORTEST, longest))?;
     fields.finish(&[])?;
     let endpoint = Endpoint::parse(uri.string()?, cluster)
         .ok_or_else(|| uri.error("another string", format!("an absolute URI such as {example:?}")))?;

@@ -1,8 +1,8 @@
 //! What the root context and all streams of one configuration share: the engine, who waits, and which calls are out.
 //!
-//! Takes events from both kinds of context, gives host calls. On hosts with timers all fetches are the root context's,
-//! so that no client's leaving takes a fetch away from the others; a request that needs keys sets the timer to fire at
-//! once. No request waits longer than its patience, whoever fetches. Without timers each waiting request fetches for
+//! Takes events from both kinds of context, gives host calls. On hosts with timers all calls are the root context's, so
+//! that no client's leaving takes one away from the others; a request that needs keys or an answer sets the timer to
+//! fire at once. No request waits longer than its patience, whoever calls. Without timers each waiting request calls for
 //! itself, which is all such hosts allow.
 
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::authorize::Awaited;
-use crate::call::{CallReply, MAX_BODY_BYTES};
+use crate::call::{self, CallReply, MAX_BODY_BYTES};
 use crate::config::{Answers, Config};
 use crate::engine::{Decided, Decision, Engine};
 use crate::export::Property;
@@ -19,17 +19,13 @@ use crate::host::attributes;
 use crate::host::calls::{self, BufferType, HostError, LogLevel, MapType};
 use crate::host::clock;
 use crate::host::shared_data::SharedData;
+use crate::host::waiting_room::{Waiting, WaitingRoom};
 use crate::keys::{Fetch, Jitter};
 use crate::rejection::Rejection;
 use crate::request::{Attributes, HeaderField, RequestHead};
 use crate::rewrite::{HeaderEdit, HeaderEdits};
+use crate::session_check::Check;
 use crate::time::UnixTime;
-
-/// The most requests that wait for keys at one time; each holds a copy of its header.
-const MAX_WAITING: usize = 1024;
-
-/// The most of them that wait for a key that there may not be: anyone can ask for those.
-const MAX_WAITING_FOR_KEY_IDS: usize = 512;
 
 /// The shortest period that a host's timer takes.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
@@ -48,7 +44,7 @@ pub(super) struct Gateway {
     engine: Option<Engine>,
     /// `None` on a host without timers, else when the timer is set to fire.
     timer: Option<Timer>,
-    waiting: BTreeMap<u32, Waiting>,
+    waiting: WaitingRoom,
     calls: BTreeMap<u32, Call>,
     shared_data: SharedData,
 }
@@ -56,26 +52,44 @@ pub(super) struct Gateway {
 /// Whether a request has been let through; shared by its stream and whoever decides about it.
 pub(super) type Passed = Rc<Cell<bool>>;
 
-#[derive(Debug)]
-struct Waiting {
-    head: RequestHead,
-    passed: Passed,
-    arrived: UnixTime,
-    /// What for; `None` for one that only makes a call on its way.
-    awaited: Option<Awaited>,
-    /// When it gives up.
-    until: UnixTime,
-}
-
 /// When the timer will fire, if it is set.
 #[derive(Clone, Copy, Debug, Default)]
 struct Timer(Option<UnixTime>);
 
+/// A call that is out.
 #[derive(Debug)]
 struct Call {
-    fetch: Fetch,
+    errand: Errand,
     /// The stream that made the call, or the root.
     context_id: u32,
+}
+
+/// What a call is for.
+#[derive(Debug)]
+enum Errand {
+    Keys(Fetch),
+    Session(Check),
+}
+
+impl Errand {
+    fn call(&self) -> call::Call {
+        match self {
+            Self::Keys(fetch) => fetch.call(),
+            Self::Session(check) => check.call().clone(),
+        }
+    }
+
+    const fn is_check(&self) -> bool {
+        matches!(self, Self::Session(_))
+    }
+
+    /// For the log.
+    const fn what(&self) -> &'static str {
+        match self {
+            Self::Keys(_) => "keys",
+            Self::Session(_) => "session",
+        }
+    }
 }
 
 /// What a stream's callback must tell the host.
@@ -91,7 +105,7 @@ impl SharedGateway {
             root_id,
             engine: None,
             timer: None,
-            waiting: BTreeMap::new(),
+            waiting: WaitingRoom::default(),
             calls: BTreeMap::new(),
             shared_data: SharedData::default(),
         })))
@@ -106,15 +120,15 @@ impl SharedGateway {
     pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead, passed: &Passed) -> Outcome {
         let arrived = clock::now();
         let decided = self.with(|gateway| gateway.decide(&head));
-        let own_fetch = self.with(|gateway| gateway.own_fetch(&decided.decision));
-        let must_wait = own_fetch.is_some() || matches!(decided.decision, Decision::Await(_));
+        let own_errand = self.with(|gateway| gateway.own_errand(&decided.decision));
+        let must_wait = own_errand.is_some() || matches!(decided.decision, Decision::Await(_));
         if !must_wait {
             return self.answer(&decided, &head, passed);
         }
         let awaited = awaited_by(&decided);
         let until = arrived.after(self.with(|gateway| gateway.patience(awaited)));
         let waiting = Waiting { head, passed: Rc::clone(passed), arrived, awaited, until };
-        match self.with(|gateway| gateway.wait(context_id, waiting, own_fetch)) {
+        match self.with(|gateway| gateway.wait(context_id, waiting, own_errand)) {
             Ok(()) => Outcome::Pause,
             Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
             // A refresh that the request cannot wait for is left to another one.
@@ -125,15 +139,32 @@ impl SharedGateway {
     /// Answers a request that has waited, in its own stream's callback.
     pub(super) fn answer_again(&self, context_id: u32) -> Outcome {
         let waited = self.with(|gateway| {
-            let waiting = gateway.waiting.remove(&context_id)?;
+            let waiting = gateway.waiting.remove(context_id)?;
             Some((gateway.decide_again(&waiting), waiting))
         });
         match waited {
-            Some((Decided { decision: Decision::Await(_), .. }, Waiting { head, .. })) => {
-                self.refuse(&OUT_OF_PATIENCE, &head)
+            Some((Decided { decision: Decision::Await(awaited), .. }, waiting)) => {
+                self.ask_for_itself(context_id, awaited, waiting)
             }
             Some((decided, Waiting { head, passed, .. })) => self.answer(&decided, &head, &passed),
             None => Outcome::Pause,
+        }
+    }
+
+    /// Has a request that has waited make the call that it needs next, in its own stream's callback.
+    fn ask_for_itself(&self, context_id: u32, awaited: Awaited, mut waiting: Waiting) -> Outcome {
+        let errand = self.with(|gateway| {
+            let is_new = waiting.awaited != Some(awaited);
+            gateway.own_errand(&Decision::Await(awaited)).filter(|errand| is_new && errand.is_check())
+        });
+        if errand.is_none() {
+            return self.refuse(&out_of_patience(awaited), &waiting.head);
+        }
+        self.with(|gateway| gateway.goes_on(&mut waiting, awaited));
+        match self.with(|gateway| gateway.wait(context_id, waiting, errand)) {
+            Ok(()) => Outcome::Pause,
+            Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
+            Err(CannotWait::Overloaded(waiting)) => self.refuse(&Rejection::Overloaded, &waiting.head),
         }
     }
 
@@ -162,7 +193,7 @@ impl SharedGateway {
 
     /// Decides every waiting request again, from the root context.
     pub(super) fn answer_all(&self) {
-        self.answer_those(|gateway| gateway.waiting.keys().copied().collect());
+        self.answer_those(|gateway| gateway.waiting.all());
     }
 
     fn answer_those(&self, choose: impl FnOnce(&mut Gateway) -> Vec<u32>) {
@@ -178,17 +209,16 @@ impl SharedGateway {
     }
 
     fn answer_waiting(&self, context_id: u32) {
-        let Some(mut waiting) = self.with(|gateway| gateway.waiting.remove(&context_id)) else { return };
+        let Some(mut waiting) = self.with(|gateway| gateway.waiting.remove(context_id)) else { return };
         let mut decided = self.with(|gateway| gateway.decide_again(&waiting));
         if let Some(awaited) = awaited_by(&decided) {
-            if self.with(|gateway| gateway.is_full(Some(awaited))) {
+            if self.with(|gateway| gateway.waiting.is_full_for(Some(awaited))) {
                 decided = Decided::refuse(Rejection::Overloaded);
-            } else if self.with(|gateway| gateway.may_wait_on(&waiting)) {
-                waiting.awaited = Some(awaited);
+            } else if self.with(|gateway| gateway.may_wait_on(&mut waiting, awaited)) {
                 self.with(|gateway| gateway.waiting.insert(context_id, waiting));
                 return;
             } else {
-                decided = Decided::refuse(OUT_OF_PATIENCE);
+                decided = Decided::refuse(out_of_patience(awaited));
             }
         }
         // A client that has left has no context any more; anything done now would happen to another request.
@@ -212,7 +242,13 @@ impl SharedGateway {
 }
 
 /// What is said to a request that has waited in vain.
-const OUT_OF_PATIENCE: Rejection = Rejection::KeysUnavailable { retry_after: Duration::from_secs(1) };
+const fn out_of_patience(awaited: Awaited) -> Rejection {
+    let retry_after = Duration::from_secs(1);
+    match awaited {
+        Awaited::Keys(_) | Awaited::KeyId(_) => Rejection::KeysUnavailable { retry_after },
+        Awaited::Answer(..) => Rejection::CheckUnavailable { retry_after },
+    }
+}
 
 fn no_configuration() -> Decided {
     Decided::refuse(Rejection::HostFailure { detail: "there is no configuration".to_owned() })
@@ -282,64 +318,58 @@ impl Gateway {
     }
 
     /// The call that the request just decided must make itself: none where the root can.
-    fn own_fetch(&mut self, decision: &Decision) -> Option<Fetch> {
-        if self.timer.is_some() || self.waiting.len() >= MAX_WAITING {
+    fn own_errand(&mut self, decision: &Decision) -> Option<Errand> {
+        if self.timer.is_some() || self.waiting.is_full_for(None) {
             return None;
         }
-        self.engine.as_mut()?.own_fetch(decision, clock::now(), &mut self.shared_data)
+        let (engine, now) = (self.engine.as_mut()?, clock::now());
+        match decision {
+            Decision::Await(Awaited::Answer(..)) => engine.own_check(now).map(Errand::Session),
+            _ => engine.own_fetch(decision, now, &mut self.shared_data).map(Errand::Keys),
+        }
     }
 
     /// The longest that a request waits for this.
     fn patience(&self, awaited: Option<Awaited>) -> Duration {
         let engine = self.engine.as_ref();
-        let patience = engine.zip(awaited).map(|(engine, awaited)| engine.patience(awaited.provider()));
+        let patience = engine.zip(awaited).map(|(engine, awaited)| engine.patience(awaited));
         patience.unwrap_or_default()
     }
 
-    /// Whether a request that has waited, and would have to go on doing so, can: nothing is under way for it on a host
-    /// without timers.
-    fn may_wait_on(&self, waiting: &Waiting) -> bool {
+    /// Whether a request that has waited, and would have to go on doing so for this, can: nothing is under way for it on
+    /// a host without timers.
+    fn may_wait_on(&self, waiting: &mut Waiting, awaited: Awaited) -> bool {
+        self.goes_on(waiting, awaited);
         self.timer.is_some() && clock::now() < waiting.until
+    }
+
+    fn goes_on(&self, waiting: &mut Waiting, awaited: Awaited) {
+        waiting.goes_on_for(awaited, clock::now(), self.patience(Some(awaited)));
     }
 
     /// The waiting requests that can be decided again.
     fn settled(&mut self) -> Vec<u32> {
         let now = clock::now();
-        let settled = self.engine.as_mut().map(Engine::take_settled).unwrap_or_default();
-        let is_due = |waiting: &Waiting| {
-            let has_news = match waiting.awaited {
-                Some(Awaited::Keys(provider)) => settled.contains(&provider),
-                // Of several providers that may have the key, only one is noted.
-                Some(Awaited::KeyId(_)) => !settled.is_empty(),
-                None => false,
-            };
-            has_news || waiting.until <= now
+        let (settled, answered) = match &mut self.engine {
+            Some(engine) => (engine.take_settled(), engine.take_answered()),
+            None => Default::default(),
         };
-        let due = self.waiting.iter().filter(|(_, waiting)| is_due(waiting));
-        due.map(|(context_id, _)| *context_id).collect()
+        self.waiting.due(&settled, &answered, now)
     }
 
-    /// Whether no further request can wait for this.
-    fn is_full(&self, awaited: Option<Awaited>) -> bool {
-        let is_for_key_id = |awaited| matches!(awaited, Some(Awaited::KeyId(_)));
-        let for_key_ids = || self.waiting.values().filter(|waiting| is_for_key_id(waiting.awaited)).count();
-        self.waiting.len() >= MAX_WAITING
-            || (is_for_key_id(awaited) && for_key_ids() >= MAX_WAITING_FOR_KEY_IDS)
-    }
-
-    /// Has a request wait, for a fetch of its own or for the root's.
+    /// Has a request wait, for a call of its own or for the root's.
     fn wait(
         &mut self,
         context_id: u32,
         waiting: Waiting,
-        own_fetch: Option<Fetch>,
+        own_errand: Option<Errand>,
     ) -> Result<(), CannotWait> {
-        if self.is_full(waiting.awaited) {
+        if self.waiting.is_full_for(waiting.awaited) {
             return Err(CannotWait::Overloaded(waiting));
         }
         self.waiting.insert(context_id, waiting);
-        let is_on_its_way = match own_fetch {
-            Some(fetch) => self.send_fetch(fetch, context_id),
+        let is_on_its_way = match own_errand {
+            Some(errand) => self.send(errand, context_id),
             None => self.timer.is_some() && self.hasten_timer().is_ok(),
         };
         if is_on_its_way { Ok(()) } else { Err(CannotWait::NothingToWaitFor) }
@@ -347,13 +377,15 @@ impl Gateway {
 
     /// The request of this context is over, whatever became of it.
     pub(super) fn forget(&mut self, context_id: u32) {
-        self.waiting.remove(&context_id);
+        self.waiting.remove(context_id);
         // Hosts whose streams make calls cancel them with the stream.
         let calls = self.calls.iter().filter(|(_, call)| call.context_id == context_id);
         let gone: Vec<_> = calls.map(|(token, _)| *token).collect();
         for token in gone {
-            if let (Some(call), Some(engine)) = (self.calls.remove(&token), &mut self.engine) {
-                engine.abandon(&call.fetch, clock::now(), &mut self.shared_data);
+            if let (Some(Call { errand: Errand::Keys(fetch), .. }), Some(engine)) =
+                (self.calls.remove(&token), &mut self.engine)
+            {
+                engine.abandon(&fetch, clock::now(), &mut self.shared_data);
             }
         }
     }
@@ -387,7 +419,7 @@ impl Gateway {
 
     /// How long from now until the engine wants to be asked again, and when that is.
     fn planned(&self, now: UnixTime) -> Option<(Duration, UnixTime)> {
-        let give_up_at = self.waiting.values().map(|waiting| waiting.until).min();
+        let give_up_at = self.waiting.next_to_give_up();
         let wake_at = self.engine.as_ref()?.wake_at().into_iter().chain(give_up_at).min()?;
         let period = now.until(wake_at).max(SHORTEST_PERIOD);
         Some((period, now.after(period)))
@@ -407,33 +439,36 @@ impl Gateway {
         }
     }
 
-    /// Sends every fetch that is due, from the root context.
-    pub(super) fn send_due_fetches(&mut self) {
-        // Without timers the root may not call: whoever needs the document fetches it.
+    /// Makes every call that is due, from the root context.
+    pub(super) fn send_due_calls(&mut self) {
+        // Without timers the root may not call: whoever needs something asks for it.
         if self.timer.is_none() {
             return;
         }
-        let Self { engine, shared_data, .. } = self;
-        let due = engine.as_mut().map(|engine| engine.fetches(clock::now(), shared_data));
-        for fetch in due.unwrap_or_default() {
-            self.send_fetch(fetch, self.root_id);
+        let Self { engine, shared_data, root_id, .. } = self;
+        let (Some(engine), root_id, now) = (engine, *root_id, clock::now()) else { return };
+        let fetches = engine.fetches(now, shared_data).into_iter().map(Errand::Keys);
+        let due: Vec<_> = fetches.chain(engine.checks(now).into_iter().map(Errand::Session)).collect();
+        for errand in due {
+            self.send(errand, root_id);
         }
     }
 
-    /// Sends a fetch from the context that is running. Whether it was sent.
-    fn send_fetch(&mut self, fetch: Fetch, context_id: u32) -> bool {
-        match calls::dispatch_http_call(&fetch.call()) {
+    /// Makes a call from the context that is running. Whether it is out.
+    fn send(&mut self, errand: Errand, context_id: u32) -> bool {
+        let call = errand.call();
+        match calls::dispatch_http_call(&call) {
             Ok(token) => {
-                self.calls.insert(token, Call { fetch, context_id });
+                self.calls.insert(token, Call { errand, context_id });
                 true
             }
             Err(error) => {
-                let cluster = &fetch.endpoint.cluster;
+                let (cluster, what) = (&call.endpoint.cluster, errand.what());
                 calls::log(
                     LogLevel::Warn,
-                    &format!("edge-authn: keys not asked for at cluster {cluster:?}: {error}"),
+                    &format!("edge-authn: {what} not asked for at cluster {cluster:?}: {error}"),
                 );
-                self.settle(fetch, CallReply::Failure);
+                self.settle(errand, CallReply::Failure);
                 false
             }
         }
@@ -441,19 +476,42 @@ impl Gateway {
 
     /// Takes in the answer to a call of the context that is running. Whether its fetch goes on with another call.
     pub(super) fn take_answer(&mut self, token: u32, num_headers: usize, body_size: usize) -> bool {
-        let Some(Call { fetch, context_id }) = self.calls.remove(&token) else { return false };
+        let Some(Call { errand, context_id }) = self.calls.remove(&token) else { return false };
         let next = match read_answer(num_headers, body_size) {
             CallAnswer::Response { status, headers, body } => {
-                self.settle(fetch, CallReply::Response { status, headers: &headers, body: &body })
+                self.settle(errand, CallReply::Response { status, headers: &headers, body: &body })
             }
-            CallAnswer::TooLarge { bytes } => self.settle(fetch, CallReply::TooLarge { bytes }),
-            CallAnswer::Failure => self.settle(fetch, CallReply::Failure),
+            CallAnswer::TooLarge { bytes } => self.settle(errand, CallReply::TooLarge { bytes }),
+            CallAnswer::Failure => self.settle(errand, CallReply::Failure),
         };
-        next.is_some_and(|next| self.send_fetch(next, context_id))
+        next.is_some_and(|next| self.send(Errand::Keys(next), context_id))
     }
 
     /// Takes in what came of a call, and gives the next call of the same fetch.
-    fn settle(&mut self, fetch: Fetch, reply: CallReply<'_>) -> Option<Fetch> {
+    fn settle(&mut self, errand: Errand, reply: CallReply<'_>) -> Option<Fetch> {
+        match errand {
+            Errand::Keys(fetch) => self.settle_fetch(fetch, reply),
+            Errand::Session(check) => {
+                self.settle_check(check, reply);
+                None
+            }
+        }
+    }
+
+    fn settle_check(&mut self, check: Check, reply: CallReply<'_>) {
+        let Some(engine) = &mut self.engine else { return };
+        let provider = check.provider();
+        if let Err(error) = engine.settle_check(check, reply, clock::now()) {
+            let name = engine.config().provider(provider).map(|provider| provider.name.as_str());
+            let name = name.unwrap_or_default();
+            calls::log(
+                LogLevel::Warn,
+                &format!("edge-authn: session not checked by provider {name:?}: {error}"),
+            );
+        }
+    }
+
+    fn settle_fetch(&mut self, fetch: Fetch, reply: CallReply<'_>) -> Option<Fetch> {
         let Self { engine, shared_data, .. } = self;
         let engine = engine.as_mut()?;
         let provider = fetch.provider;

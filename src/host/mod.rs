@@ -14,6 +14,7 @@ mod gateway;
 mod root;
 mod shared_data;
 mod stream;
+mod waiting_room;
 
 use crate::host::calls::LogLevel;
 use crate::host::root::Root;

@@ -20,7 +20,7 @@ impl Root {
 
     /// Does what is due, then decides the waiting requests again and sets the timer for what comes next.
     fn catch_up(&self) {
-        self.gateway.with(Gateway::send_due_fetches);
+        self.gateway.with(Gateway::send_due_calls);
         self.gateway.answer_settled();
         log_failure(self.gateway.with(Gateway::set_timer));
     }

@@ -93,6 +93,11 @@ impl NumericDate {
         now.as_secs_f64() >= self.0 + skew.as_secs_f64()
     }
 
+    /// This time; the epoch for one before it.
+    pub fn time(self) -> UnixTime {
+        UnixTime::new(Duration::try_from_secs_f64(self.0.max(0.0)).unwrap_or(Duration::MAX))
+    }
+
     /// Whether this time is less than `span` ahead of `now`.
     pub fn comes_within(self, now: UnixTime, span: Duration) -> bool {
         self.0 - now.as_secs_f64() < span.as_secs_f64()

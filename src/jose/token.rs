@@ -117,6 +117,14 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
+/// Whether a credential means to be such a token: of three parts, the first of which begins like a JSON object. All
+/// others are opaque.
+pub fn is_token(credential: &str) -> bool {
+    let mut parts = credential.split('.');
+    let header = parts.next().and_then(|part| base64url::decode(part.as_bytes()));
+    parts.count() == 2 && header.is_some_and(|header| header.trim_ascii_start().starts_with(b"{"))
+}
+
 impl<'t> CompactToken<'t> {
     /// Splits `token` at its two dots and decodes the three parts.
     ///

@@ -39,7 +39,7 @@ impl KeyStore {
     /// Keepers without keys for the providers of `config`; `jitter` should differ between workers.
     pub fn of(config: &Config, mut jitter: Jitter) -> Self {
         let mut keeper = |(id, provider): (ProviderId, &Provider)| match &provider.keys {
-            KeySource::Local(_) => None,
+            KeySource::None | KeySource::Local(_) => None,
             KeySource::Remote(remote) => Some(KeyKeeper::new(id, remote, jitter.split())),
         };
         Self {

@@ -52,7 +52,7 @@ impl Rejection {
     pub const fn jwt_status(&self) -> JwtStatus {
         match self {
             Self::InvalidToken(error) => of_token(error),
-            Self::KeysUnavailable { .. } | Self::Overloaded => FETCH_FAIL,
+            Self::CheckUnavailable { .. } | Self::KeysUnavailable { .. } | Self::Overloaded => FETCH_FAIL,
             Self::MalformedCredential => BAD_FORMAT,
             Self::MissingCredential => MISSED,
             Self::MultipleCredentials => MULTIPLE_TOKENS,
@@ -61,6 +61,7 @@ impl Rejection {
             | Self::ForgedHeader
             | Self::HostFailure { .. }
             | Self::NoRule
+            | Self::SessionDenied(_)
             | Self::UnknownRequirementName { .. } => VERIFICATION_FAIL,
         }
     }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{Answers, Wording};
+use crate::config::{Answers, Denial, Wording};
 use crate::request::{RequestHead, split_target};
 use crate::verify::VerifyError;
 
@@ -29,6 +29,11 @@ pub enum Rejection {
     CrossSite,
     /// A header that only the filter may write, where it may have chosen the route whose policy counts.
     ForgedHeader,
+    /// What the identity provider would say of the session cannot be found out.
+    CheckUnavailable {
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
     /// The host did not do what the filter needed, such as removing a header.
     HostFailure {
         /// The host call and its status, for the log.
@@ -49,7 +54,9 @@ pub enum Rejection {
     MultipleCredentials,
     /// No rule matches and the configuration says `"default": "deny"`.
     NoRule,
-    /// Too many requests wait for keys already.
+    /// The identity provider says no.
+    SessionDenied(Denial),
+    /// Too many requests wait for keys or answers already.
     Overloaded,
     /// The route asks for a requirement that the configuration does not have.
     UnknownRequirementName {
@@ -117,6 +124,8 @@ answers! {
     AUTHORIZED_PARTY =
         "authorized_party", 401, INVALID_TOKEN, "The access token was issued to another party";
     CLAIM = "claim", 401, INVALID_TOKEN, "A claim of the access token is not allowed";
+    SESSION_DENIED = "session_denied", 401, INVALID_TOKEN, "The access token is not valid";
+    ACCESS_DENIED = "access_denied", 403, None, "Access is denied";
     AMBIGUOUS_REQUEST = "ambiguous_request", 400, None, "The request is ambiguous";
     CROSS_SITE = "cross_site", 403, None, "The request comes from another site";
     FORGED_HEADER = "forged_header", 400, None, "The request has a header that it must not have";
@@ -124,6 +133,8 @@ answers! {
     UNKNOWN_REQUIREMENT = "unknown_requirement", 403, None, "Access is denied";
     KEYS_UNAVAILABLE =
         "keys_unavailable", 503, None, "The keys to verify the access token are not available";
+    CHECK_UNAVAILABLE =
+        "check_unavailable", 503, None, "The session behind the access token cannot be checked";
     OVERLOADED = "overloaded", 503, None, "Too many requests are waiting to be authenticated";
     HOST_FAILURE = "host_failure", 500, None, "The gateway could not process the request";
 }
@@ -171,6 +182,8 @@ impl Rejection {
                 | Self::HostFailure { .. }
                 | Self::NoRule
                 | Self::Overloaded
+                | Self::CheckUnavailable { .. }
+                | Self::SessionDenied(_)
         )
     }
 
@@ -192,7 +205,7 @@ impl Rejection {
     /// Whole seconds until it makes sense to ask again, at least one.
     fn retry_after(&self) -> u64 {
         match self {
-            Self::KeysUnavailable { retry_after } => {
+            Self::KeysUnavailable { retry_after } | Self::CheckUnavailable { retry_after } => {
                 retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0)).max(1)
             }
             _ => 1,
@@ -203,6 +216,7 @@ impl Rejection {
     pub const fn answer(&self) -> &'static Answer {
         match self {
             Self::AmbiguousRequest => &AMBIGUOUS_REQUEST,
+            Self::CheckUnavailable { .. } => &CHECK_UNAVAILABLE,
             Self::ForgedHeader => &FORGED_HEADER,
             Self::HostFailure { .. } => &HOST_FAILURE,
             Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
@@ -224,6 +238,8 @@ impl Rejection {
             Self::MultipleCredentials => &MULTIPLE_CREDENTIALS,
             Self::NoRule => &NO_RULE,
             Self::Overloaded => &OVERLOADED,
+            Self::SessionDenied(Denial::Session) => &SESSION_DENIED,
+            Self::SessionDenied(Denial::Access) => &ACCESS_DENIED,
             Self::UnknownRequirementName { .. } => &UNKNOWN_REQUIREMENT,
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 20] = [
+const MAY_NAME: [(&str, &[&str]); 21] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
@@ -16,16 +16,29 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ("config", &["jose", "json", "path", "regex", "uri_template"]),
     ("call", &["config", "request"]),
     ("keys", &["call", "config", "jose", "json", "request", "time"]),
+    ("session_check", &["call", "config", "jose", "json", "request", "time"]),
     ("matcher", &["config", "request"]),
-    ("verify", &["config", "jose", "json", "matcher", "time"]),
+    ("verify", &["config", "jose", "json", "matcher", "session_check", "time"]),
     ("rejection", &["config", "jose", "request", "verify"]),
     ("rule", &["config", "matcher", "path", "rejection", "request"]),
     ("credential", &["config", "rejection", "request"]),
-    ("authorize", &["config", "credential", "rejection", "verify"]),
+    ("authorize", &["config", "credential", "rejection", "session_check", "verify"]),
     ("export", &["authorize", "config", "json", "rejection"]),
     (
         "evidence",
-        &["authorize", "config", "credential", "export", "jose", "keys", "rejection", "time", "verify"],
+        &[
+            "authorize",
+            "config",
+            "credential",
+            "export",
+            "jose",
+            "keys",
+            "rejection",
+            "request",
+            "session_check",
+            "time",
+            "verify",
+        ],
     ),
     ("rewrite", &["authorize", "config", "credential", "jose", "json", "request"]),
     (
@@ -43,6 +56,7 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
             "request",
             "rewrite",
             "rule",
+            "session_check",
             "time",
             "verify",
         ],

@@ -96,10 +96,6 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
             "providers.acme.subjects: found no pattern, expected one of exact, prefix, suffix, contains, safe_regex",
         ),
         (
-            error_with(json!({ "session_check": {} })),
-            "providers.acme.session_check: found a field that this version does not support, expected no such field",
-        ),
-        (
             error_with(json!({ "audiences": ["a", 1] })),
             "providers.acme.audiences[1]: found the number 1, expected a string",
         ),
@@ -129,7 +125,7 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
         ),
         (
             error_with(json!({ "local_jwks": null })),
-            "providers.acme: found no source of keys, expected \"remote_jwks\", \"discovery\", \"local_jwks\" or \"jwt_key\"",
+            "providers.acme: found no source of keys and no session check, expected \"remote_jwks\", \"discovery\", \"local_jwks\", \"jwt_key\" or \"session_check\"",
         ),
         (
             error_with(json!({ "local_jwks": { "filename": "/k" } })),

@@ -29,6 +29,8 @@ mod review;
 mod rewriting;
 mod route_match;
 mod second_review;
+mod session_check;
+mod session_check_kinds;
 mod support;
 mod timeline;
 mod two_providers;

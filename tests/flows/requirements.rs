@@ -302,7 +302,7 @@ fn a_token_that_may_be_good_is_not_refused_while_keys_are_missing() {
     let mut gateway = Gateway::new(&configuration);
     assert!(matches!(gateway.decide(&request(Forged, Nothing)), Decision::Await(_)));
     gateway.tick();
-    assert!(!gateway.settle(edge_authn::keys::CallReply::Failure));
+    assert!(!gateway.settle(edge_authn::call::CallReply::Failure));
     assert_eq!(gateway.refuse(&request(Forged, Nothing)).label(), "keys_unavailable");
     gateway.forward(&request(Good, Nothing));
 }

@@ -57,7 +57,7 @@ fn a_wrong_configuration_is_refused_with_one_line_that_says_what_to_mend() {
         (r#"{"rules":[],"rules":[]}"#, "configuration: found the member \"rules\" is given twice, expected "),
         (
             r#"{"providers":{"a":{"isuer":"x","local_jwks":null}}}"#,
-            "providers.a: found no source of keys, expected \"remote_jwks\", \"discovery\", \"local_jwks\" or \"jwt_key\"",
+            "providers.a: found no source of keys and no session check, expected \"remote_jwks\", \"discovery\", \"local_jwks\", \"jwt_key\" or \"session_check\"",
         ),
         (
             r#"{"rules":[{"match":{"prefix":"/"},"requires":{"provider_name":"b"}}]}"#,

@@ -26,5 +26,6 @@ mod properties;
 mod regressions;
 mod scene;
 mod secrets;
+mod session_check;
 mod waiting;
 mod workers;

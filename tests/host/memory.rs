@@ -76,7 +76,7 @@ fn twenty_thousand_requests_leave_nothing_behind() {
     let calls = scene.calls();
     calls.iter().filter(|call| call.cluster == "idp").for_each(|call| scene.give_keys(call, &[&KEY]));
 
-    run(&mut scene, &requests, 5000);
+    run(&mut scene, &requests, 10_000);
     let pages = scene.host.memory_pages();
     let outcomes = run(&mut scene, &requests, 20_000);
 

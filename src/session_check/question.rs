@@ -1,0 +1,232 @@
+//! A credential and what stands beside it in the request -> the call that asks about it.
+//!
+//! Takes the request head, a credential and where it was, gives a [`Question`]. Nothing of the client goes out but the
+//! credential and what is listed, each of it once and only in a form that is a header value. Two questions are the
+//! same when all that is sent is.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use crate::call::Call;
+use crate::config::{
+    AuthMethod, CheckKind, FixedHeader, ForwardAuth, HeaderName, Introspection, Location, Provider,
+    ProviderId, SessionCheck, UserInfo, is_header_value,
+};
+use crate::request::{RequestHead, cookie_pairs};
+
+const AUTHORIZATION: &str = "authorization";
+const JSON: &str = "application/json";
+
+/// A digest of a question: of the provider and of everything that is sent.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct QuestionId([u8; 32]);
+
+/// What is asked about a credential.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// Whose session check it is.
+    pub provider: ProviderId,
+    /// What tells it from others.
+    pub id: QuestionId,
+    /// How it is asked.
+    pub call: Call,
+}
+
+/// Where in the request a credential was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Carrier<'r> {
+    /// In this header.
+    Header(&'r HeaderName),
+    /// In this cookie.
+    Cookie(&'r str),
+    /// Elsewhere.
+    Other,
+}
+
+/// Why nothing can be asked about a credential.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum QuestionError {
+    /// Something that would be sent is no header value.
+    Malformed,
+    /// Something that would be sent is there more than once: the identity provider could look at the other one.
+    Several,
+}
+
+impl Question {
+    /// The question of `check`, which is that of `provider`, about the credential `token`, found by `carrier`.
+    ///
+    /// # Errors
+    ///
+    /// See [`QuestionError`].
+    pub fn about(
+        token: &str,
+        carrier: Carrier<'_>,
+        head: &RequestHead,
+        (id, provider): (ProviderId, &Provider),
+        check: &SessionCheck,
+    ) -> Result<Self, QuestionError> {
+        let SessionCheck { kind, endpoint, timeout, .. } = check;
+        let method = if matches!(kind, CheckKind::Introspection(_)) { "POST" } else { "GET" };
+        let call = Call::new(method, endpoint.clone(), *timeout);
+        let call = match kind {
+            CheckKind::ForwardAuth(settings) => forward_auth(call, settings, token, carrier, head, provider)?,
+            CheckKind::UserInfo(settings) => user_info(call, settings, token),
+            CheckKind::Introspection(settings) => introspection(call, settings, token),
+        };
+        Ok(Self { provider: id, id: QuestionId::of(id, &call), call })
+    }
+}
+
+impl QuestionId {
+    /// Each part with its length, so that no two questions have the same text.
+    fn of(ProviderId(provider): ProviderId, call: &Call) -> Self {
+        let mut digest = Sha256::new();
+        let mut add = |part: &[u8]| {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            digest.update(part);
+        };
+        add(provider.to_string().as_bytes());
+        for (name, value) in &call.headers {
+            add(name.as_bytes());
+            add(value.as_bytes());
+        }
+        add(&call.body);
+        Self(digest.finalize().into())
+    }
+}
+
+/// The listed headers and cookies. Of those that may carry credentials, only the one that carries this one: asked about
+/// two, the identity provider would choose. A credential that none of them carries is a bearer token.
+fn forward_auth(
+    mut call: Call,
+    settings: &ForwardAuth,
+    token: &str,
+    carrier: Carrier<'_>,
+    head: &RequestHead,
+    provider: &Provider,
+) -> Result<Call, QuestionError> {
+    let mut is_sent = false;
+    for name in &settings.request_headers {
+        let carries_it = carrier == Carrier::Header(name);
+        let may_carry =
+            |location: &Location| matches!(location, Location::Header { name: other, .. } if other == name);
+        if !carries_it && provider.locations.iter().any(may_carry) {
+            continue;
+        }
+        if let Some(value) = only_one(head.values(name.as_str()))? {
+            call = call.with(name.as_str().to_owned(), header_value(value)?);
+            is_sent |= carries_it;
+        }
+    }
+    let mut cookies = String::new();
+    for name in &settings.cookies {
+        let carries_it = carrier == Carrier::Cookie(name);
+        let may_carry = |location: &Location| matches!(location, Location::Cookie(other) if other == name);
+        if !carries_it && provider.locations.iter().any(may_carry) {
+            continue;
+        }
+        let pairs = head.values("cookie").flat_map(cookie_pairs);
+        let values = pairs.filter(|(other, _)| *other == name.as_bytes()).map(|(_, value)| value);
+        if let Some(value) = only_one(values)? {
+            let separator = if cookies.is_empty() { "" } else { "; " };
+            // Writing to a string does not fail.
+            let _ = write!(cookies, "{separator}{name}={}", header_value(value)?);
+            is_sent |= carries_it;
+        }
+    }
+    if !cookies.is_empty() {
+        call = call.with("cookie", cookies);
+    }
+    if !is_sent {
+        call = call.with(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    Ok(with_fixed(call, &settings.headers))
+}
+
+fn user_info(call: Call, settings: &UserInfo, token: &str) -> Call {
+    let name = settings.credential_header.as_str();
+    let value = if name == AUTHORIZATION { format!("Bearer {token}") } else { token.to_owned() };
+    with_fixed(call.with("accept", JSON), &settings.headers).with(name.to_owned(), value)
+}
+
+/// RFC 7662 section 2.1.
+fn introspection(call: Call, settings: &Introspection, token: &str) -> Call {
+    let Introspection { client_id, client_secret, auth_method } = settings;
+    let (id, secret) = (form_encode(client_id), form_encode(client_secret.reveal()));
+    let mut body = format!("token={}&token_type_hint=access_token", form_encode(token));
+    let call = call.with("accept", JSON).with("content-type", "application/x-www-form-urlencoded");
+    let call = match auth_method {
+        AuthMethod::Basic => {
+            call.with(AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+        }
+        AuthMethod::Post => {
+            let _ = write!(body, "&client_id={id}&client_secret={secret}");
+            call
+        }
+    };
+    // Hosts that do not count bodies themselves, and servers that need to know.
+    let call = call.with("content-length", body.len().to_string());
+    Call { body: body.into_bytes(), ..call }
+}
+
+fn with_fixed(call: Call, headers: &[FixedHeader]) -> Call {
+    let fixed = headers.iter();
+    fixed.fold(call, |call, FixedHeader { name, value }| call.with(name.as_str().to_owned(), value.reveal()))
+}
+
+fn only_one<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Result<Option<&'v [u8]>, QuestionError> {
+    let first = values.next();
+    if values.next().is_some() { Err(QuestionError::Several) } else { Ok(first) }
+}
+
+/// A text that can be sent as it is; the host takes no other bytes.
+fn header_value(value: &[u8]) -> Result<&str, QuestionError> {
+    let text = std::str::from_utf8(value.trim_ascii()).map_err(|_| QuestionError::Malformed)?;
+    if is_header_value(text) { Ok(text) } else { Err(QuestionError::Malformed) }
+}
+
+/// `application/x-www-form-urlencoded` (RFC 6749 appendix B).
+fn form_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => encoded.push('+'),
+            b'*' | b'-' | b'.' | b'_' => encoded.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_into_a_form_comes_back_as_it_was() {
+        assert_eq!(form_encode("aZ0*-._"), "aZ0*-._");
+        assert_eq!(form_encode("a b&c=d%+~/:\u{e9}\n"), "a+b%26c%3Dd%25%2B%7E%2F%3A%C3%A9%0A");
+    }
+
+    #[test]
+    fn no_two_questions_share_an_id() {
+        let endpoint = crate::config::Endpoint::parse("https://a/", "c").unwrap();
+        let call = Call::new("GET", endpoint, std::time::Duration::from_secs(1));
+        let calls = [
+            call.clone(),
+            call.clone().with("a", "bc"),
+            call.clone().with("ab", "c"),
+            call.clone().with("a", "b").with("c", ""),
+            Call { body: b"abc".to_vec(), ..call },
+        ];
+        let ids = calls.iter().flat_map(|call| [0, 1, 11].map(|id| QuestionId::of(ProviderId(id), call)));
+        let distinct: std::collections::BTreeSet<_> = ids.collect();
+        assert_eq!(distinct.len(), 15);
+    }
+}
