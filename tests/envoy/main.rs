@@ -26,6 +26,7 @@ mod providers;
 mod refusals;
 mod scene;
 mod self_test;
+mod session_check;
 mod support;
 mod surroundings;
 mod vectors;

@@ -11,6 +11,7 @@ mod http2;
 mod jwks_server;
 mod load;
 mod message;
+mod session_server;
 mod upstream;
 mod wasm;
 
@@ -33,6 +34,7 @@ pub use self::http2::Http2;
 pub use self::jwks_server::{Fetch, JwksReply, JwksServer};
 pub use self::load::{Answer, Traffic, load, percentile, send_and_leave_open, statuses};
 pub use self::message::{Reply, Request};
+pub use self::session_server::{Asked, SessionReply, SessionServer};
 pub use self::upstream::{ReceivedRequest, Upstream};
 pub use self::wasm::path as filter_module;
 
