@@ -154,6 +154,11 @@ impl Engine {
         self.sessions.own(now)
     }
 
+    /// Whether something is to be done sooner than was planned when this was last asked, and no request waits for it.
+    pub const fn take_sooner(&mut self) -> bool {
+        self.sessions.take_sooner()
+    }
+
     /// The questions that must be asked at `now`. Each is on its way afterwards, until
     /// [`settle_check`](Self::settle_check).
     pub fn checks(&mut self, now: UnixTime) -> Vec<Check> {

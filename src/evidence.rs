@@ -18,7 +18,7 @@ use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, TokenError, UnverifiedTo
 use crate::keys::{KeyStore, Keys, LookUp};
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
-use crate::session_check::{Carrier, Checker, Question, QuestionError, Standing, Verdict};
+use crate::session_check::{Carrier, Checker, Confirmed, Question, QuestionError, Standing, Verdict};
 use crate::time::UnixTime;
 use crate::verify::{
     SignedToken, VerifiedIdentity, VerifyError, check_header, check_issuer, may_be_good, verify_signature,
@@ -238,6 +238,10 @@ impl<'t, 'k> Presented<'t, 'k> {
             (Some(check), None) if parsed.is_token && check.mode == CheckMode::Opaque => {
                 return Err(unknown_issuer().into());
             }
+            (Some(check), Some(local)) if matches!(check.mode, CheckMode::Background { .. }) => {
+                self.off_the_path(check, (id, provider), parsed, &local)?;
+                local
+            }
             (Some(check), local) if local.is_none() || check.mode == CheckMode::Always => {
                 self.remotely(check, (id, provider), audiences, parsed, local.as_ref())?
             }
@@ -269,40 +273,59 @@ impl<'t, 'k> Presented<'t, 'k> {
         parsed: &'t Parsed<'t>,
         local: Option<&VerifiedIdentity<'t>>,
     ) -> Result<VerifiedIdentity<'t>, Stop> {
-        let Request { head, arrived, now } = self.request;
+        let Request { arrived, now, .. } = self.request;
         if let (None, Ok(token)) = (local, &parsed.token) {
             // A token of somebody else is not shown to this provider.
             check_issuer(token, provider).map_err(Rejection::InvalidToken)?;
         }
+        let question = self.question(check, (id, provider), parsed)?;
+        let question_id = question.id;
+        let standing = self.sessions.ask(question, arrived, now);
+        let confirmed = confirmed(standing, Awaited::Answer(id, question_id), check.failure_mode)?;
+        let identity = VerifiedIdentity::of_answer(&confirmed, local, provider, audiences, now);
+        Ok(identity.map_err(Rejection::InvalidToken)?)
+    }
+
+    /// Whether the provider has said, or is to say first, that there is no session behind what its keys have verified.
+    fn off_the_path(
+        &mut self,
+        check: &SessionCheck,
+        (id, provider): (ProviderId, &'t Provider),
+        parsed: &'t Parsed<'t>,
+        local: &VerifiedIdentity<'t>,
+    ) -> Result<(), Stop> {
+        let Request { arrived, now, .. } = self.request;
+        let question = self.question(check, (id, provider), parsed)?;
+        let question_id = question.id;
+        match self.sessions.watch(question, local.expires(provider), arrived, now) {
+            None => Ok(()),
+            Some(standing) => {
+                confirmed(standing, Awaited::Answer(id, question_id), check.failure_mode).map(drop)
+            }
+        }
+    }
+
+    /// What is to be asked about a credential.
+    fn question(
+        &self,
+        check: &SessionCheck,
+        provider: (ProviderId, &Provider),
+        parsed: &Parsed<'_>,
+    ) -> Result<Question, Rejection> {
         let Credential { token, place, .. } = parsed.credential;
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(Rejection::InvalidToken(VerifyError::Form(TokenError::TooLong)).into());
+            return Err(Rejection::InvalidToken(VerifyError::Form(TokenError::TooLong)));
         }
         let carrier = match place {
             Place::Header(name) => Carrier::Header(name),
             Place::Cookie(name) => Carrier::Cookie(name),
             Place::Query(_) => Carrier::Other,
         };
-        let question = Question::about(token, carrier, head, (id, provider), check);
-        let question = question.map_err(|error| match error {
+        let question = Question::about(token, carrier, self.request.head, provider, check);
+        question.map_err(|error| match error {
             QuestionError::Malformed => Rejection::MalformedCredential,
             QuestionError::Several => Rejection::MultipleCredentials,
-        })?;
-        let question_id = question.id;
-        match self.sessions.ask(question, arrived, now) {
-            Standing::Known(Verdict::Confirmed(confirmed)) => {
-                let identity = VerifiedIdentity::of_answer(&confirmed, local, provider, audiences, now);
-                Ok(identity.map_err(Rejection::InvalidToken)?)
-            }
-            Standing::Known(Verdict::Denied(denial)) => Err(Rejection::SessionDenied(denial).into()),
-            Standing::Pending => Err(Stop::Await(Awaited::Answer(id, question_id))),
-            Standing::Unavailable => Err(match check.failure_mode {
-                FailureMode::Closed => Rejection::CheckUnavailable { retry_after: RETRY_AFTER },
-                FailureMode::Anonymous => Rejection::MissingCredential,
-            }
-            .into()),
-            Standing::Overloaded => Err(Rejection::Overloaded.into()),
-        }
+        })
     }
 
     /// The token with its signature verified, or why it is not.
@@ -383,6 +406,21 @@ impl<'t, 'k> Presented<'t, 'k> {
             self.failures.push(failure);
         }
     }
+}
+
+/// What was said, or why the request cannot go on.
+fn confirmed(standing: Standing, awaited: Awaited, failure_mode: FailureMode) -> Result<Confirmed, Stop> {
+    let rejection = match standing {
+        Standing::Known(Verdict::Confirmed(confirmed)) => return Ok(confirmed),
+        Standing::Pending => return Err(Stop::Await(awaited)),
+        Standing::Known(Verdict::Denied(denial)) => Rejection::SessionDenied(denial),
+        Standing::Overloaded => Rejection::Overloaded,
+        Standing::Unavailable => match failure_mode {
+            FailureMode::Closed => Rejection::CheckUnavailable { retry_after: RETRY_AFTER },
+            FailureMode::Anonymous => Rejection::MissingCredential,
+        },
+    };
+    Err(rejection.into())
 }
 
 const fn unknown_issuer() -> Rejection {

@@ -279,6 +279,12 @@ impl<'t> VerifiedIdentity<'t> {
         self.claims.get()
     }
 
+    /// From when on it counts no longer, by its `exp` and the provider's clock skew.
+    pub fn expires(&self, provider: &Provider) -> Option<UnixTime> {
+        let claims = RegisteredClaims::of(self.claims(), provider.allows_numeric_subject).ok()?;
+        Some(claims.expires?.time().after(provider.clock_skew))
+    }
+
     /// The claims as base64url without padding: the payload of the token as it was sent, where that is all of them.
     pub fn payload_segment(&self) -> Cow<'t, str> {
         match (&self.claims, self.token) {

@@ -18,16 +18,20 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(10);
 const DEFAULT_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 const LONGEST_TTL: Duration = Duration::from_secs(3600);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+const DEFAULT_MAX_UNCHECKED: Duration = Duration::from_secs(600);
+const LONGEST_UNCHECKED: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_CODE_MEMBER: &str = "code";
 
 /// The fields of every kind.
-const COMMON_FIELDS: [&str; 6] = ["kind", "mode", "http_uri", "cache_ttl", "negative_ttl", "failure_mode"];
+const COMMON_FIELDS: [&str; 8] =
+    ["kind", "mode", "interval", "max_unchecked", "http_uri", "cache_ttl", "negative_ttl", "failure_mode"];
 const FORWARD_AUTH_FIELDS: [&str; 6] =
     ["request_headers", "cookies", "headers", "allow", "deny_status", "claims_from_headers"];
 const USER_INFO_FIELDS: [&str; 4] = ["credential_header", "headers", "deny", "code_member"];
 const INTROSPECTION_FIELDS: [&str; 3] = ["client_id", "client_secret", "auth_method"];
-
-const NOT_BUILT: [&str; 2] = ["interval", "max_unchecked"];
 
 /// Header fields of a client that must not go out, and that a configuration must not add: they frame or route a
 /// message, or name its connection (RFC 9110 section 7.6.1). Folded.
@@ -77,6 +81,13 @@ pub enum CheckMode {
     Always,
     /// Those that are no JWT.
     Opaque,
+    /// Those, and JWTs off the path of requests.
+    Background {
+        /// The shortest time between two checks of one session.
+        interval: Duration,
+        /// How long a session counts since it was last confirmed, or first seen.
+        max_unchecked: Duration,
+    },
 }
 
 /// What becomes of a credential while the identity provider cannot be asked.
@@ -213,15 +224,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The fields of a session check: those that are read, and those that are known and refused.
-pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
+/// The fields of a session check.
+pub fn fields() -> Vec<&'static str> {
     let mut fields = COMMON_FIELDS.to_vec();
     for name in FORWARD_AUTH_FIELDS.iter().chain(&USER_INFO_FIELDS).chain(&INTROSPECTION_FIELDS) {
         if !fields.contains(name) {
             fields.push(name);
         }
     }
-    (fields, &NOT_BUILT)
+    fields
 }
 
 /// The session check of a provider, which without keys must have one.
@@ -233,7 +244,7 @@ pub(super) fn session_check(
 ) -> Result<Option<SessionCheck>, ConfigError> {
     provider_fields.refuse_null("session_check")?;
     match (provider_fields.take("session_check")?, keys) {
-        (Some(node), _) => parse(&node, environment).map(Some),
+        (Some(node), keys) => parse(&node, keys, environment).map(Some),
         (None, KeySource::None) => {
             let expected = "\"remote_jwks\", \"discovery\", \"local_jwks\", \"jwt_key\" or \"session_check\"";
             Err(provider.error("no source of keys and no session check", expected))
@@ -242,26 +253,18 @@ pub(super) fn session_check(
     }
 }
 
-fn parse(node: &Node<'_>, environment: Environment<'_>) -> Result<SessionCheck, ConfigError> {
+fn parse(
+    node: &Node<'_>,
+    keys: &KeySource,
+    environment: Environment<'_>,
+) -> Result<SessionCheck, ConfigError> {
     let mut fields = Fields::of(node.clone())?;
     for name in [&FORWARD_AUTH_FIELDS[..], &USER_INFO_FIELDS, &INTROSPECTION_FIELDS, &COMMON_FIELDS].concat()
     {
         fields.refuse_null(name)?;
     }
     let kind = fields.require("kind")?;
-    let mode = match fields.take("mode")? {
-        None => CheckMode::Always,
-        Some(node) => match node.string()? {
-            "always" => CheckMode::Always,
-            "opaque" => CheckMode::Opaque,
-            "background" => {
-                return Err(
-                    node.error("a mode that this version does not support", "\"always\" or \"opaque\"")
-                );
-            }
-            _ => return Err(node.expected("\"always\" or \"opaque\"")),
-        },
-    };
+    let mode = mode(&mut fields, keys)?;
     let http_uri = fields.require("http_uri")?;
     let (endpoint, timeout) =
         http_uri_within(http_uri, "https://host/session", DEFAULT_TIMEOUT, LONGEST_TIMEOUT)?;
@@ -284,8 +287,44 @@ fn parse(node: &Node<'_>, environment: Environment<'_>) -> Result<SessionCheck, 
         "introspection" => CheckKind::Introspection(introspection(&mut fields, environment)?),
         _ => return Err(kind.expected("\"forward_auth\", \"user_info\" or \"introspection\"")),
     };
-    fields.finish(&NOT_BUILT)?;
+    fields.finish(&[])?;
     Ok(SessionCheck { kind, mode, endpoint, timeout, cache_ttl, negative_ttl, failure_mode })
+}
+
+fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigError> {
+    const MODES: &str = "\"always\", \"opaque\" or \"background\"";
+    let mode = fields.take("mode")?;
+    let interval = fields.take("interval")?;
+    let max_unchecked = fields.take("max_unchecked")?;
+    let name = mode.as_ref().map_or(Ok("always"), Node::string)?;
+    let mode = match (name, &mode) {
+        ("always", _) => CheckMode::Always,
+        ("opaque", _) => CheckMode::Opaque,
+        ("background", Some(node)) if matches!(keys, KeySource::None) => {
+            return Err(
+                node.error("a mode for what keys have verified, and no keys", "keys, or another mode")
+            );
+        }
+        ("background", _) => {
+            let interval = match &interval {
+                None => DEFAULT_INTERVAL,
+                Some(node) => node.duration(SHORTEST_INTERVAL, LONGEST_INTERVAL)?,
+            };
+            let max_unchecked = match &max_unchecked {
+                None => DEFAULT_MAX_UNCHECKED.max(interval),
+                Some(node) => node.duration(interval, LONGEST_UNCHECKED)?,
+            };
+            return Ok(CheckMode::Background { interval, max_unchecked });
+        }
+        (_, Some(node)) => return Err(node.expected(MODES)),
+        (_, None) => CheckMode::Always,
+    };
+    match interval.or(max_unchecked) {
+        Some(node) => {
+            Err(node.error("a field of another mode", "\"mode\": \"background\", or no such field"))
+        }
+        None => Ok(mode),
+    }
 }
 
 fn forward_auth(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result<ForwardAuth, ConfigError> {

@@ -121,6 +121,8 @@ impl SharedGateway {
         let arrived = clock::now();
         let decided = self.with(|gateway| gateway.decide(&head));
         let own_errand = self.with(|gateway| gateway.own_errand(&decided.decision));
+        // Nobody waits for it: nobody is told when the timer cannot be set, and the next request tries again.
+        log_at(LogLevel::Debug, self.with(Gateway::hasten_for_checks));
         let must_wait = own_errand.is_some() || matches!(decided.decision, Decision::Await(_));
         if !must_wait {
             return self.answer(&decided, &head, passed);
@@ -325,7 +327,13 @@ impl Gateway {
         let (engine, now) = (self.engine.as_mut()?, clock::now());
         match decision {
             Decision::Await(Awaited::Answer(..)) => engine.own_check(now).map(Errand::Session),
-            _ => engine.own_fetch(decision, now, &mut self.shared_data).map(Errand::Keys),
+            Decision::Await(Awaited::Keys(_) | Awaited::KeyId(_)) => {
+                engine.own_fetch(decision, now, &mut self.shared_data).map(Errand::Keys)
+            }
+            Decision::Forward(_) | Decision::Refuse(_) => match engine.own_check(now) {
+                Some(check) => Some(Errand::Session(check)),
+                None => engine.own_fetch(decision, now, &mut self.shared_data).map(Errand::Keys),
+            },
         }
     }
 
@@ -415,6 +423,12 @@ impl Gateway {
             Some(Timer(Some(fires_at))) if is_early_enough(fires_at) => Ok(()),
             _ => self.set_timer_to(planned),
         }
+    }
+
+    /// Sets the timer for checks that no request waits for, if there are new ones.
+    fn hasten_for_checks(&mut self) -> Result<(), HostError> {
+        let is_sooner = self.engine.as_mut().is_some_and(Engine::take_sooner);
+        if is_sooner && self.timer.is_some() { self.hasten_timer() } else { Ok(()) }
     }
 
     /// How long from now until the engine wants to be asked again, and when that is.

@@ -6,13 +6,15 @@
 //! out good ones; errors count for those who have waited for them and for nobody else. Makes no call and reads no clock.
 
 mod answer;
+mod background;
 mod question;
 mod table;
 
 use std::time::Duration;
 
 use crate::call::{Call, CallReply};
-use crate::config::{Config, ProviderId, SessionCheck};
+use crate::config::{CheckMode, Config, ProviderId, SessionCheck};
+use crate::session_check::background::{Pace, Sessions, Watch};
 use crate::session_check::table::Table;
 use crate::time::UnixTime;
 
@@ -74,11 +76,14 @@ pub struct Checker {
     denied: Table<Answer>,
     failed: Table<Answer>,
     open: Table<Box<Open>>,
+    /// Those that are checked off the path of requests.
+    sessions: Sessions,
     /// Those of them that are still to be asked.
     to_ask: Vec<QuestionId>,
     /// What the request decided last waits for, where every request asks for itself.
     own: Option<Question>,
     has_timers: bool,
+    is_sooner: bool,
     answered: Vec<QuestionId>,
 }
 
@@ -103,6 +108,8 @@ struct Open {
     question: Question,
     /// When its call counts as lost; `None` while it is still to be made.
     until: Option<UnixTime>,
+    /// Whether a request waits for it.
+    is_awaited: bool,
 }
 
 impl Answer {
@@ -134,9 +141,11 @@ impl Checker {
             denied: Table::new(MAX_BAD),
             failed: Table::new(MAX_BAD),
             open: Table::new(MAX_OPEN),
+            sessions: Sessions::new(),
             to_ask: Vec::new(),
             own: None,
             has_timers: true,
+            is_sooner: false,
             answered: Vec::new(),
         }
     }
@@ -153,21 +162,64 @@ impl Checker {
 
     /// Where a request that has `arrived` then stands with its question at `now`.
     pub fn ask(&mut self, question: Question, arrived: UnixTime, now: UnixTime) -> Standing {
-        let tables = [&self.denied, &self.good, &self.failed];
-        let mut answers = tables.into_iter().filter_map(|table| table.get(&question.id));
-        if let Some(standing) = answers.find_map(|answer| answer.to(arrived, now)) {
+        let known = [&self.denied, &self.good, &self.failed].map(|table| table.get(&question.id));
+        let standing = known.into_iter().flatten().find_map(|answer| answer.to(arrived, now));
+        if let Some(standing) = standing {
             return standing;
         }
         if !self.has_timers {
             self.own = Some(question);
-        } else if self.open.get(&question.id).is_none() {
-            if self.open.is_full() {
-                return Standing::Overloaded;
-            }
-            self.to_ask.push(question.id);
-            self.open.put(question.id, Box::new(Open { question, until: None }), |open| open.until);
+        } else if !self.open(question, true) {
+            return Standing::Overloaded;
         }
         Standing::Pending
+    }
+
+    /// Where a request stands whose credential its keys have verified, and which expires at `ends`. `None` when it goes
+    /// on at once, and its session is checked off its path.
+    pub fn watch(
+        &mut self,
+        question: Question,
+        ends: Option<UnixTime>,
+        arrived: UnixTime,
+        now: UnixTime,
+    ) -> Option<Standing> {
+        let settings = self.checks.get(question.provider.0).and_then(Option::as_ref);
+        let CheckMode::Background { interval, max_unchecked } = settings?.mode else {
+            return Some(self.ask(question, arrived, now));
+        };
+        let planned = self.sessions.wake_at();
+        match self.sessions.watch(&question, Pace { interval, max_unchecked }, ends, now) {
+            Watch::Denied(denial) => Some(Standing::Known(Verdict::Denied(denial))),
+            Watch::MustBeAsked => Some(self.ask(question, arrived, now)),
+            Watch::Passes => {
+                if self.has_timers {
+                    self.is_sooner |= self.sessions.wake_at() != planned;
+                } else if self.sessions.is_due(&question.credential, now) {
+                    self.own = Some(question);
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether something is to be done sooner than was planned when this was last asked, and no request waits for it.
+    pub const fn take_sooner(&mut self) -> bool {
+        std::mem::replace(&mut self.is_sooner, false)
+    }
+
+    /// Has a question asked, unless it is being asked. False when too many are.
+    fn open(&mut self, question: Question, is_awaited: bool) -> bool {
+        if let Some(open) = self.open.get_mut(&question.id) {
+            open.is_awaited |= is_awaited;
+        } else if self.open.is_full() {
+            return false;
+        } else {
+            let id = question.id;
+            self.to_ask.push(id);
+            self.open.put(id, Box::new(Open { question, until: None, is_awaited }), |open| open.until);
+        }
+        true
     }
 
     /// The questions that must be asked at `now`. Each is on its way afterwards, until [`settle`](Self::settle).
@@ -177,9 +229,13 @@ impl Checker {
         for id in lost {
             self.keep_failure(id, now, now);
         }
+        for question in self.sessions.due(now) {
+            self.open(question, false);
+        }
         let mut due = Vec::new();
         for id in std::mem::take(&mut self.to_ask) {
             if let Some(open) = self.open.get_mut(&id) {
+                self.sessions.asked(&open.question.credential, now);
                 open.until = Some(now.after(open.question.call.timeout).after(GRACE));
                 due.push(Check { question: open.question.clone(), asked_at: now });
             }
@@ -189,7 +245,9 @@ impl Checker {
 
     /// The question that the request decided last must ask itself, whatever is on its way for others.
     pub fn own(&mut self, now: UnixTime) -> Option<Check> {
-        self.own.take().map(|question| Check { question, asked_at: now })
+        let question = self.own.take()?;
+        self.sessions.asked(&question.credential, now);
+        Some(Check { question, asked_at: now })
     }
 
     /// Takes in the answer to a question.
@@ -198,7 +256,7 @@ impl Checker {
     ///
     /// Why nothing was found out. What is known already still counts.
     pub fn settle(&mut self, check: Check, reply: CallReply<'_>, now: UnixTime) -> Result<(), AnswerError> {
-        let Check { question: Question { provider, id, .. }, asked_at } = check;
+        let Check { question: Question { provider, id, credential, .. }, asked_at } = check;
         let Some(settings) = self.checks.get(provider.0).and_then(Option::as_ref) else { return Ok(()) };
         let verdict = match answer::read(settings, self.allow_numeric_subjects.contains(&provider), reply) {
             Ok(verdict) => verdict,
@@ -207,10 +265,14 @@ impl Checker {
                 return Err(error);
             }
         };
+        match &verdict {
+            Verdict::Confirmed(_) => self.sessions.confirm(&credential, asked_at, now),
+            Verdict::Denied(denial) => self.sessions.deny(&credential, *denial, asked_at, now),
+        }
         let tables = [&self.denied, &self.good];
         let newest = tables.into_iter().filter_map(|table| table.get(&id)).map(|known| known.asked_at).max();
-        // An older answer never replaces a newer one.
-        if newest.is_none_or(|newest| newest <= asked_at) {
+        // An older answer never replaces a newer one, and one that nobody waits for takes nobody's place.
+        if self.is_awaited(&id) && newest.is_none_or(|newest| newest <= asked_at) {
             let until = match &verdict {
                 Verdict::Denied(_) => now.after(settings.negative_ttl),
                 Verdict::Confirmed(confirmed) => {
@@ -233,9 +295,16 @@ impl Checker {
 
     /// A failure counts for those who have waited for it.
     fn keep_failure(&mut self, id: QuestionId, asked_at: UnixTime, now: UnixTime) {
-        let answer = Answer { asked_at, settled_at: now, until: now, said: Said::Nothing };
-        self.failed.put(id, answer, Answer::ends);
+        if self.is_awaited(&id) {
+            let answer = Answer { asked_at, settled_at: now, until: now, said: Said::Nothing };
+            self.failed.put(id, answer, Answer::ends);
+        }
         self.close(id);
+    }
+
+    /// Whether a request may wait for the answer, which it does for one that is late or its own.
+    fn is_awaited(&self, id: &QuestionId) -> bool {
+        self.open.get(id).is_none_or(|open| open.is_awaited)
     }
 
     fn close(&mut self, id: QuestionId) {
@@ -248,7 +317,8 @@ impl Checker {
         if !self.to_ask.is_empty() {
             return Some(UnixTime::from_secs(0));
         }
-        self.open.iter().filter_map(|(_, open)| open.until).min()
+        let lost = self.open.iter().filter_map(|(_, open)| open.until);
+        lost.chain(self.sessions.wake_at()).min()
     }
 
     /// The questions that have been settled since this was last asked: requests that wait for them can be decided again.

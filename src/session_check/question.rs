@@ -20,7 +20,7 @@ use crate::request::{RequestHead, cookie_pairs};
 const AUTHORIZATION: &str = "authorization";
 const JSON: &str = "application/json";
 
-/// A digest of a question: of the provider and of everything that is sent.
+/// A digest of the provider and of everything that is sent, or of a part of it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct QuestionId([u8; 32]);
 
@@ -31,6 +31,8 @@ pub struct Question {
     pub provider: ProviderId,
     /// What tells it from others.
     pub id: QuestionId,
+    /// The same of the credential alone.
+    pub credential: QuestionId,
     /// How it is asked.
     pub call: Call,
 }
@@ -76,24 +78,34 @@ impl Question {
             CheckKind::UserInfo(settings) => user_info(call, settings, token),
             CheckKind::Introspection(settings) => introspection(call, settings, token),
         };
-        Ok(Self { provider: id, id: QuestionId::of(id, &call), call })
+        Ok(Self {
+            provider: id,
+            id: QuestionId::of(id, &call),
+            credential: QuestionId::of_credential(id, token),
+            call,
+        })
     }
 }
 
 impl QuestionId {
-    /// Each part with its length, so that no two questions have the same text.
-    fn of(ProviderId(provider): ProviderId, call: &Call) -> Self {
+    fn of(provider: ProviderId, call: &Call) -> Self {
+        let headers = call.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        Self::of_parts(provider, headers.chain([call.body.as_slice()]))
+    }
+
+    fn of_credential(provider: ProviderId, token: &str) -> Self {
+        Self::of_parts(provider, [token.as_bytes()])
+    }
+
+    /// Each part with its length, so that no two lists of them have the same text.
+    fn of_parts<'p>(ProviderId(provider): ProviderId, parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
         let mut digest = Sha256::new();
         let mut add = |part: &[u8]| {
             digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
             digest.update(part);
         };
         add(provider.to_string().as_bytes());
-        for (name, value) in &call.headers {
-            add(name.as_bytes());
-            add(value.as_bytes());
-        }
-        add(&call.body);
+        parts.into_iter().for_each(add);
         Self(digest.finalize().into())
     }
 }

@@ -55,6 +55,10 @@ impl<T> Table<T> {
         }
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.things.iter_mut().map(|(_, thing)| thing)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&QuestionId, &T)> {
         self.things.iter().map(|(id, thing)| (id, thing))
     }

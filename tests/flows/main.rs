@@ -30,6 +30,7 @@ mod rewriting;
 mod route_match;
 mod second_review;
 mod session_check;
+mod session_check_background;
 mod session_check_kinds;
 mod support;
 mod timeline;

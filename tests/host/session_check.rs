@@ -36,6 +36,14 @@ fn verified_and_asked() -> Value {
     configuration
 }
 
+/// One whose sessions are checked off the path of requests.
+fn in_the_background() -> Value {
+    let mut configuration = verified_and_asked();
+    configuration["providers"]["acme"]["session_check"]["mode"] = json!("background");
+    configuration["providers"]["acme"]["session_check"]["max_unchecked"] = json!("60s");
+    configuration
+}
+
 fn configuration_of_keys() -> Value {
     configuration(json!({}))
 }
@@ -407,4 +415,108 @@ fn nothing_that_is_sent_or_said_is_logged() {
             assert!(!lines.contains(secret), "{lines}");
         }
     }
+}
+
+#[test]
+fn in_the_background_nobody_waits_and_an_ended_session_is_refused_within_an_interval() {
+    let mut scene = Scene::start_on(host(Profile::envoy()), &in_the_background());
+    scene.fetch_keys();
+    let call = scene.call();
+    assert_eq!(call.headers.get(":path"), Some(b"/introspect".as_slice()));
+    assert_eq!(scene.pass(good("/")).as_deref(), Some(b"alice".as_slice()), "while it is asked about");
+    scene.confirm(&call, "alice");
+    let mut asked = 0;
+    for _ in 0..600 {
+        scene.host.advance(Duration::from_millis(100));
+        scene.pass(good("/"));
+        for call in scene.host.calls() {
+            asked += 1;
+            scene.confirm(&call, "alice");
+        }
+    }
+    assert!((3..=4).contains(&asked), "{asked} checks in a minute");
+    let ended = scene.host.now();
+    loop {
+        scene.host.advance(Duration::from_millis(100));
+        for call in scene.host.calls() {
+            scene.deny(&call);
+        }
+        let stream = scene.host.request(good("/"));
+        if scene.host.close(stream) != Outcome::Continued {
+            break;
+        }
+    }
+    assert!(scene.host.now() - ended <= Duration::from_secs(16));
+    scene.refuse(good("/"), 401, "session_denied");
+    scene.host.advance(Duration::from_secs(60));
+    scene.refuse(good("/"), 401, "session_denied");
+}
+
+#[test]
+fn in_the_background_the_last_use_is_checked_by_the_timer_alone() {
+    let mut scene = Scene::start_on(host(Profile::envoy()), &in_the_background());
+    scene.fetch_keys();
+    let call = scene.call();
+    scene.confirm(&call, "alice");
+    scene.host.advance(Duration::from_secs(1));
+    scene.pass(good("/"));
+    let call = scene.next_call_within(Duration::from_secs(15));
+    scene.deny(&call);
+    scene.refuse(good("/"), 401, "session_denied");
+    scene.host.advance(Duration::from_secs(100));
+    scene.assert_no_call();
+}
+
+#[test]
+fn in_the_background_a_provider_that_is_down_is_felt_after_a_while_only() {
+    let mut scene = Scene::start_on(host(Profile::envoy()), &in_the_background());
+    scene.fetch_keys();
+    for _ in 0..59 {
+        scene.host.advance(Duration::from_secs(1));
+        assert_eq!(scene.pass(good("/")).as_deref(), Some(b"alice".as_slice()));
+        for call in scene.host.calls() {
+            scene.host.answer_reset(call.id);
+        }
+    }
+    scene.host.advance(Duration::from_secs(2));
+    for call in scene.host.calls() {
+        scene.host.answer_reset(call.id);
+    }
+    scene.host.advance(MOMENT);
+    let stream = scene.host.request(good("/"));
+    scene.assert_waits(stream);
+    let call = scene.call();
+    scene.host.answer_reset(call.id);
+    scene.assert_unavailable(stream);
+    scene.host.close(stream);
+    scene.host.advance(MOMENT);
+    let stream = scene.host.request(good("/"));
+    let call = scene.call();
+    scene.confirm(&call, "alice");
+    scene.assert_passed(stream);
+    scene.pass(good("/"));
+}
+
+#[test]
+fn in_the_background_without_timers_the_request_that_finds_its_session_due_asks() {
+    let mut scene = Scene::start_on(host(Profile::minimal()), &in_the_background());
+    let stream = scene.send(good("/"));
+    let call = scene.call_of(stream);
+    scene.give_keys(&call, &[&KEY]);
+    scene.assert_passed(stream);
+    let stream = scene.send(good("/"));
+    let call = scene.call_of(stream);
+    let other = scene.send(good("/"));
+    assert_eq!(
+        scene.assert_passed(other).as_deref(),
+        Some(b"alice".as_slice()),
+        "one asks, the others go on"
+    );
+    scene.host.answer_reset(call.id);
+    assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()), "a failure says nothing");
+    scene.host.advance(Duration::from_secs(16));
+    let stream = scene.send(good("/"));
+    let call = scene.call_of(stream);
+    scene.deny(&call);
+    scene.assert_refused(stream, 401, "session_denied");
 }
