@@ -309,7 +309,10 @@ impl Checker {
 
     fn close(&mut self, id: QuestionId) {
         self.open.remove(&id);
-        self.answered.push(id);
+        // Without timers an answer wakes nobody but the request that asked, and nobody takes this.
+        if self.has_timers {
+            self.answered.push(id);
+        }
     }
 
     /// When [`due`](Self::due) should be asked next, if ever; may lie in the past.

@@ -243,6 +243,7 @@ fn an_older_answer_never_replaces_a_newer_one() {
     let newer = gateway.engine.own_check(gateway.now).unwrap();
     gateway.deny(newer);
     gateway.confirm(older, json!({}));
+    assert_eq!(gateway.engine.take_answered(), [], "nobody takes it there");
     assert_eq!(gateway.refuse(&head).label(), "session_denied");
 }
 
