@@ -156,8 +156,8 @@ fn any<'t>(
     }
 }
 
-/// How much a refusal says about a request to which several apply. That keys or answers are missing says most: the token may be
-/// good, so nothing else may be said.
+/// How much a refusal says about a request to which several apply. That keys or answers are missing says most: the token
+/// may be good, so nothing else may be said.
 const fn weight(rejection: &Rejection) -> u8 {
     match rejection {
         Rejection::MissingCredential => 0,
