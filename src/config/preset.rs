@@ -88,6 +88,45 @@ pub(super) const PRESETS: &[Preset] = &[
         }"#,
     },
     Preset {
+        name: "authgear_resolver",
+        parameters: &[needed("endpoint", Kind::Url), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "session_check": {
+                "kind": "forward_auth",
+                "http_uri": { "uri": "{endpoint}/_resolver/resolve", "cluster": "{cluster}" },
+                "request_headers": ["authorization"],
+                "cookies": ["app_session", "app_access_token", "session"],
+                "headers": { "x-forwarded-proto": "https" },
+                "allow": { "status": [200], "header": "x-authgear-session-valid", "value": "true" },
+                "claims_from_headers": [
+                    { "header": "x-authgear-user-id", "claim": "sub" },
+                    { "header": "x-authgear-user-anonymous", "claim": "anonymous" },
+                    { "header": "x-authgear-user-verified", "claim": "verified" },
+                    { "header": "x-authgear-user-can-reauthenticate", "claim": "can_reauthenticate" },
+                    { "header": "x-authgear-user-roles", "claim": "roles" },
+                    { "header": "x-authgear-session-amr", "claim": "amr" },
+                    { "header": "x-authgear-session-authenticated-at", "claim": "auth_time" }
+                ]
+            },
+            "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }],
+            "from_cookies": ["app_session", "app_access_token", "session"],
+            "multiple_credentials": "first",
+            "csrf": true,
+            "remove_headers": ["x-authgear-*"],
+            "claim_to_headers": [
+                { "header_name": "x-authgear-session-valid", "value": "true" },
+                { "header_name": "x-authgear-user-id", "claim_name": "sub" },
+                { "header_name": "x-authgear-user-anonymous", "claim_name": "anonymous" },
+                { "header_name": "x-authgear-user-verified", "claim_name": "verified" },
+                { "header_name": "x-authgear-user-can-reauthenticate", "claim_name": "can_reauthenticate" },
+                { "header_name": "x-authgear-user-roles", "claim_name": "roles" },
+                { "header_name": "x-authgear-session-amr", "claim_name": "amr" },
+                { "header_name": "x-authgear-session-authenticated-at", "claim_name": "auth_time" }
+            ]
+        }"#,
+    },
+    Preset {
         name: "clerk",
         parameters: &[needed("frontend_api", Kind::Host), CLUSTER],
         needs_audiences: false,
@@ -418,6 +457,44 @@ pub(super) const PRESETS: &[Preset] = &[
                 { "header_name": "x-auth-name", "claim_name": "name" },
                 { "header_name": "x-auth-team-id", "claim_name": "selected_team_id" },
                 { "header_name": "x-auth-session-id", "claim_name": "refresh_token_id" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "stack_auth_rest",
+        parameters: &[needed("project_id", Kind::Name), needed("secret_key_variable", Kind::Name), CLUSTER],
+        needs_audiences: false,
+        fields: r#"{
+            "session_check": {
+                "kind": "user_info",
+                "http_uri": { "uri": "https://api.stack-auth.com/api/v1/users/me", "cluster": "{cluster}" },
+                "credential_header": "x-stack-access-token",
+                "headers": {
+                    "x-stack-access-type": "server",
+                    "x-stack-project-id": "{project_id}",
+                    "x-stack-secret-server-key": { "environment_variable": "{secret_key_variable}" }
+                },
+                "deny": [
+                    { "status": 400, "code": "CANNOT_GET_OWN_USER_WITHOUT_USER" },
+                    { "status": 401, "code": "UNPARSABLE_ACCESS_TOKEN" },
+                    { "status": 401, "code": "ACCESS_TOKEN_EXPIRED" },
+                    { "status": 401, "code": "INVALID_PROJECT_FOR_ACCESS_TOKEN" },
+                    { "status": 401, "code": "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED" },
+                    { "status": 403, "code": "RESTRICTED_USER_NOT_ALLOWED", "answer": 403 }
+                ]
+            },
+            "from_headers": [
+                { "name": "x-hexclave-access-token" },
+                { "name": "x-stack-access-token" },
+                { "name": "authorization", "value_prefix": "Bearer " }
+            ],
+            "remove_headers": ["x-stack-*", "x-hexclave-*"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "id" },
+                { "header_name": "x-auth-email", "claim_name": "primary_email" },
+                { "header_name": "x-auth-email-verified", "claim_name": "primary_email_verified" },
+                { "header_name": "x-auth-name", "claim_name": "display_name" },
+                { "header_name": "x-auth-team-id", "claim_name": "selected_team_id" }
             ]
         }"#,
     },

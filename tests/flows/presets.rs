@@ -1,10 +1,13 @@
 //! Presets, each against a token in the exact shape of its provider.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use edge_authn::config::{self, Config};
 use edge_authn::engine::Decision;
+use edge_authn::request::HeaderField;
+use edge_authn::session_check::Check;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -527,17 +530,196 @@ fn each_preset_takes_the_tokens_of_its_provider_and_no_others() {
     }
 }
 
+/// The presets that ask about sessions, and their parameters.
+fn checked() -> [(&'static str, Value); 2] {
+    [
+        ("authgear_resolver", json!({ "endpoint": "https://myapp.authgear.cloud" })),
+        ("stack_auth_rest", json!({ "project_id": STACK, "secret_key_variable": "STACK_KEY" })),
+    ]
+}
+
+/// The parameters of each preset that is tested here.
+fn all_parameters() -> BTreeMap<&'static str, Value> {
+    cases().into_iter().map(|case| (case.preset, case.parameters)).chain(checked()).collect()
+}
+
 #[test]
 fn every_preset_has_a_case() {
-    let tested: Vec<_> = cases().iter().map(|case| case.preset).collect();
+    let tested: Vec<_> = all_parameters().into_keys().collect();
     assert_eq!(tested, config::presets().map(|(name, _)| name).collect::<Vec<_>>());
+}
+
+fn environment(name: &str) -> Option<String> {
+    (name == "STACK_KEY").then(|| "ssk_secret".to_owned())
+}
+
+/// A gateway with a preset that asks about sessions.
+fn asking(preset: &str) -> Gateway {
+    let configuration = configured(preset, &all_parameters()[preset]);
+    let config = Config::parse(configuration.to_string().as_bytes(), &environment).expect(preset);
+    Gateway::of(config)
+}
+
+fn fields(pairs: &[(&str, &str)]) -> Vec<HeaderField> {
+    pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+}
+
+fn sent<'c>(check: &'c Check, name: &str) -> Vec<&'c str> {
+    let headers = check.call().headers.iter().filter(|(known, _)| known == name);
+    headers.map(|(_, value)| value.as_str()).collect()
+}
+
+#[test]
+fn the_authgear_resolver_is_asked_with_one_credential_and_believed_in_its_headers_alone() {
+    let mut gateway = asking("authgear_resolver");
+    let request = get(
+        "/",
+        &[
+            ("authorization", "Bearer opaque1"),
+            ("cookie", "session=s1.t; analytics=1"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-authgear-user-id", "root"),
+        ],
+    );
+    let check = gateway.ask(&request);
+    let endpoint = &check.call().endpoint;
+    assert_eq!(
+        (check.call().method, endpoint.authority.as_str(), endpoint.path.as_str()),
+        ("GET", "myapp.authgear.cloud", "/_resolver/resolve")
+    );
+    assert_eq!(sent(&check, "authorization"), ["Bearer opaque1"]);
+    assert_eq!(sent(&check, "x-forwarded-proto"), ["https"]);
+    assert!(sent(&check, "cookie").is_empty() && sent(&check, "x-forwarded-host").is_empty());
+    let answer = fields(&[
+        ("X-Authgear-Session-Valid", "true"),
+        ("X-Authgear-User-Id", "u-1"),
+        ("X-Authgear-User-Anonymous", "false"),
+        ("X-Authgear-User-Verified", "true"),
+        ("X-Authgear-User-Can-Reauthenticate", "true"),
+        ("X-Authgear-User-Roles", "admin,editor"),
+        ("X-Authgear-Session-Amr", "pwd otp"),
+        ("X-Authgear-Session-Authenticated-At", "1799999000"),
+        ("Set-Cookie", "session=; Path=/"),
+        ("X-Robots-Tag", "none"),
+    ]);
+    assert!(gateway.answer_check(check, 200, &answer, b""));
+    let received = gateway.forward(&request);
+    for (name, value) in [
+        ("x-authgear-session-valid", "true"),
+        ("x-authgear-user-id", "u-1"),
+        ("x-authgear-user-anonymous", "false"),
+        ("x-authgear-user-verified", "true"),
+        ("x-authgear-user-can-reauthenticate", "true"),
+        ("x-authgear-user-roles", "admin,editor"),
+        ("x-authgear-session-amr", "pwd otp"),
+        ("x-authgear-session-authenticated-at", "1799999000"),
+    ] {
+        assert_eq!(received.values(name), [value], "{name}");
+    }
+    assert!(received.values("set-cookie").is_empty() && received.values("x-robots-tag").is_empty());
+    assert_eq!(received.values("cookie"), ["analytics=1"]);
+}
+
+#[test]
+fn each_answer_of_the_authgear_resolver_is_taken_for_what_it_means() {
+    let invalid = [("x-authgear-session-valid", "false"), ("set-cookie", "session=; Path=/")];
+    for (name, status, headers, expected) in [
+        ("no header at all, for a bad token", 200, &[][..], 401),
+        ("a session that is over, a user who is disabled", 200, &invalid, 401),
+        ("the wrong method or host", 404, &[], 503),
+        ("its database is gone", 500, &[], 503),
+        ("a redirect", 302, &[("location", "https://evil.example/")], 503),
+    ] {
+        for credential in [("authorization", "Bearer eyJ.opaque"), ("cookie", "session=s1.t")] {
+            let mut gateway = asking("authgear_resolver");
+            let request = get("/", &[credential]);
+            let check = gateway.ask(&request);
+            assert_eq!(sent(&check, "cookie").len(), usize::from(credential.0 == "cookie"));
+            gateway.answer_check(check, status, &fields(headers), b"");
+            assert_eq!(gateway.refuse(&request).status(), expected, "{name}: {credential:?}");
+        }
+    }
+    let mut gateway = asking("authgear_resolver");
+    assert_eq!(gateway.refuse(&get("/", &[("cookie", "analytics=1")])).label(), "missing_credential");
+    assert!(gateway.checks().is_empty(), "without a credential nobody is asked");
+}
+
+#[test]
+fn stack_auth_is_asked_with_our_key_and_nothing_of_the_clients_but_the_token() {
+    let mut gateway = asking("stack_auth_rest");
+    let request = get(
+        "/",
+        &[
+            ("x-stack-access-token", "t1.t2.t3"),
+            ("x-stack-override-error-status", "true"),
+            ("x-stack-allow-anonymous-user", "true"),
+            ("x-stack-secret-server-key", "forged"),
+        ],
+    );
+    let check = gateway.ask(&request);
+    assert_eq!(sent(&check, "x-stack-access-token"), ["t1.t2.t3"]);
+    assert_eq!(sent(&check, "x-stack-secret-server-key"), ["ssk_secret"]);
+    assert_eq!(sent(&check, "x-stack-access-type"), ["server"]);
+    assert_eq!(sent(&check, "x-stack-project-id"), [STACK]);
+    for other in ["x-stack-override-error-status", "x-stack-allow-anonymous-user", "authorization", "cookie"]
+    {
+        assert!(sent(&check, other).is_empty(), "{other}");
+    }
+    let user = json!({ "id": "u-1", "primary_email": "a@acme.example", "primary_email_verified": true,
+        "display_name": null, "selected_team_id": "team-1", "is_anonymous": false, "server_metadata": { "x": 1 } });
+    assert!(gateway.answer_check(check, 200, &[], user.to_string().as_bytes()));
+    let received = gateway.forward(&request);
+    for (name, values) in [
+        ("x-auth-user-id", &["u-1"][..]),
+        ("x-auth-email", &["a@acme.example"]),
+        ("x-auth-email-verified", &["true"]),
+        ("x-auth-name", &[]),
+        ("x-auth-team-id", &["team-1"]),
+    ] {
+        assert_eq!(received.values(name), values, "{name}");
+    }
+    assert!(!received.0.iter().any(|(name, _)| name.starts_with("x-stack")));
+}
+
+#[test]
+fn each_error_of_stack_auth_is_taken_for_what_it_means() {
+    for (status, code, expected) in [
+        (400, "CANNOT_GET_OWN_USER_WITHOUT_USER", 401),
+        (401, "UNPARSABLE_ACCESS_TOKEN", 401),
+        (401, "ACCESS_TOKEN_EXPIRED", 401),
+        (401, "INVALID_PROJECT_FOR_ACCESS_TOKEN", 401),
+        (401, "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED", 401),
+        (403, "RESTRICTED_USER_NOT_ALLOWED", 403),
+        // Ours to mend, not the user's fault.
+        (401, "INVALID_SECRET_SERVER_KEY", 503),
+        (401, "SERVER_AUTHENTICATION_REQUIRED", 503),
+        (401, "INVALID_PUBLISHABLE_CLIENT_KEY", 503),
+        (400, "CURRENT_PROJECT_NOT_FOUND", 503),
+        (400, "ACCESS_TYPE_WITHOUT_PROJECT_ID", 503),
+        (400, "SCHEMA_ERROR", 503),
+        (400, "BRANCH_DOES_NOT_EXIST", 503),
+        (429, "RATE_LIMITED", 503),
+        (500, "", 503),
+    ] {
+        let mut gateway = asking("stack_auth_rest");
+        let request = get("/", &[("x-stack-access-token", "t1.t2.t3")]);
+        let check = gateway.ask(&request);
+        gateway.answer_check(
+            check,
+            status,
+            &[],
+            json!({ "code": code, "error": "text" }).to_string().as_bytes(),
+        );
+        assert_eq!(gateway.refuse(&request).status(), expected, "{status} {code}");
+    }
 }
 
 #[test]
 fn each_preset_says_what_it_needs() {
-    for (case, (name, needed)) in cases().iter().zip(config::presets()) {
-        let complete = configured(name, &case.parameters);
-        Config::parse(complete.to_string().as_bytes(), &|_| None).expect(name);
+    let parameters = all_parameters();
+    for (name, needed) in config::presets() {
+        let complete = configured(name, &parameters[name]);
+        Config::parse(complete.to_string().as_bytes(), &environment).expect(name);
         for parameter in needed {
             let mut lacking = complete.clone();
             lacking["providers"]["it"].as_object_mut().unwrap().remove(parameter);
@@ -619,7 +801,7 @@ fn a_preset_that_is_not_known_is_refused_with_those_that_are() {
     let error = error(&configured("auth1", &json!({})));
     assert!(
         error.starts_with(
-            "providers.it.preset: found the string \"auth1\", expected one of auth0, authgear, clerk,"
+            "providers.it.preset: found the string \"auth1\", expected one of auth0, authgear, authgear_resolver, clerk,"
         ),
         "{error}"
     );

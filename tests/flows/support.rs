@@ -42,6 +42,10 @@ impl Gateway {
     pub fn new(configuration: &Value) -> Self {
         let config =
             Config::parse(configuration.to_string().as_bytes(), &|_| None).expect("a valid configuration");
+        Self::of(config)
+    }
+
+    pub fn of(config: Config) -> Self {
         Self {
             engine: Engine::new(config, Jitter::even(1)),
             now: UnixTime::from_secs(START),
