@@ -6,6 +6,7 @@
 
 use super::error::ConfigError;
 use super::fields::Fields;
+use super::key_source::KEY_SOURCES;
 use super::value::Node;
 
 /// An identity provider that is known.
@@ -568,14 +569,15 @@ impl Preset {
             let expected = format!("the field \"audiences\": tokens of {} are for many services", self.name);
             return Err(provider.error("nothing", expected));
         }
-        let has_own_keys = super::key_source::KEY_SOURCES.iter().any(|source| fields.has(source));
+        // Nothing is fetched for keys that are written beside the preset; a session is still asked about.
+        let needs_cluster =
+            self.fields.contains("\"session_check\"") || !KEY_SOURCES.iter().any(|source| fields.has(source));
         let mut text = self.fields.to_owned();
         for Parameter { name, kind, default } in self.parameters {
             let value = match (fields.take(name)?, default) {
                 (Some(node), _) => kind.read(&node)?,
                 (None, Some(default)) => default,
-                // Nothing is fetched for keys that are written beside the preset.
-                (None, None) if *name == CLUSTER.name && has_own_keys => "none",
+                (None, None) if *name == CLUSTER.name && !needs_cluster => "none",
                 (None, None) => return Err(provider.error("nothing", format!("the field {name:?}"))),
             };
             text = text.replace(&format!("{{{name}}}"), value);

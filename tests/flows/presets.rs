@@ -790,6 +790,18 @@ fn what_is_written_beside_a_preset_takes_its_place() {
 }
 
 #[test]
+fn a_preset_that_asks_needs_a_server_to_ask_whatever_keys_there_are() {
+    for (preset, parameters) in checked() {
+        let mut configuration = configured(preset, &parameters);
+        let provider = &mut configuration["providers"]["it"];
+        provider.as_object_mut().unwrap().remove("cluster");
+        provider["local_jwks"] = json!({ "inline_string": tokens::jwks([&*P256]).to_string() });
+        let error = error(&configuration);
+        assert!(error.ends_with("expected the field \"cluster\""), "{preset}: {error}");
+    }
+}
+
+#[test]
 fn an_issuer_that_is_written_is_the_only_one() {
     let parameters = json!({ "client_id": "client_01", "issuer": "https://auth.acme.example" });
     let config = Config::parse(configured("workos", &parameters).to_string().as_bytes(), &|_| None).unwrap();
