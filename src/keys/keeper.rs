@@ -469,28 +469,25 @@ impl KeyKeeper {
     ) -> Result<Option<Fetch>, FetchError> {
         self.read(now, space);
         let is_own = self.is_own(&fetch);
-        let answer = match self.read_answer(&fetch, reply, now) {
+        match self.read_answer(&fetch, reply, now) {
             Ok(Answer::Next(next)) => {
                 if is_own {
                     self.prolong(now, space);
                 }
-                return Ok(Some(next));
+                Ok(Some(next))
             }
-            answer => answer,
-        };
-        let flight = self.flight.take_if(|_| is_own);
-        match answer {
-            Ok(Answer::Next(next)) => Ok(Some(next)),
             Ok(Answer::Keys { keys, document }) => {
+                let flight = self.flight.take_if(|_| is_own);
                 self.publish(flight, keys, document, fetch, space);
                 Ok(None)
             }
             Ok(Answer::NotModified { max_age }) => {
+                let flight = self.flight.take_if(|_| is_own);
                 self.renew(flight, max_age, &fetch, to_millis(now), space);
                 Ok(None)
             }
             Err(error) => {
-                if let Some(flight) = flight {
+                if let Some(flight) = self.flight.take_if(|_| is_own) {
                     self.fail(&flight, now, space);
                 }
                 Err(error)
