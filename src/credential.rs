@@ -144,9 +144,22 @@ impl Credentials {
     }
 }
 
+/// The places behind `spent` where there is something for `provider`: where the first place counts, nobody has verified
+/// that.
+pub fn passed_over(head: &RequestHead, provider: &Provider, spent: &Place) -> Vec<Place> {
+    if !provider.takes_first_place {
+        return Vec::new();
+    }
+    let is_filled = |location: &&Location| {
+        let presented = look(head, location, SeveralCredentials::Refuse);
+        presented.iter().any(|item| *item != Presented::Nothing)
+    };
+    let places = provider.locations.iter().filter(is_filled).map(Location::place);
+    places.filter(|place| place != spent).collect()
+}
+
 impl Location {
-    /// The place without what is looked for there.
-    pub fn place(&self) -> Place {
+    fn place(&self) -> Place {
         match self {
             Self::Header { name, .. } => Place::Header(name.clone()),
             Self::Query(name) => Place::Query(name.clone()),

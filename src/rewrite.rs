@@ -16,7 +16,7 @@ use crate::config::{
     ClaimEncoding, ClaimToHeader, Config, HeaderName, HeaderPattern, HeaderSource, Location, PayloadHeader,
     Provider, Requirement, fold,
 };
-use crate::credential::Place;
+use crate::credential::{Place, passed_over};
 use crate::jose::base64url;
 use crate::json::{Json, Number};
 use crate::request::{
@@ -117,7 +117,9 @@ impl HeaderEdits {
         let mut edits = Self(forged.into_iter().map(HeaderEdit::remove).collect());
         edits.0.extend(without_nominations(head, owned));
         let spent = grant.identities().filter(|authenticated| !authenticated.provider.forward);
-        let spent = spent.flat_map(|spent| iter::once(spent.place.clone()).chain(passed_over(spent)));
+        let spent = spent.flat_map(|Authenticated { provider, place, .. }| {
+            iter::once((*place).clone()).chain(passed_over(head, provider, place))
+        });
         edits.0.extend(without_credentials(head, &spent.collect::<Vec<_>>()));
         edits.0.extend(identity_headers(grant, owned));
         edits.0.extend(grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false")));
@@ -140,22 +142,13 @@ impl HeaderEdit {
     }
 }
 
-/// The places behind the one whose credential counted. What stands there was verified by nobody.
-fn passed_over(spent: &Authenticated<'_>) -> Vec<Place> {
-    if !spent.provider.takes_first_place {
-        return Vec::new();
-    }
-    let places = spent.provider.locations.iter().map(Location::place);
-    places.filter(|place| !matches!(place, Place::Header(_))).collect()
-}
-
 /// Takes credentials out of the request and leaves the rest of the places they were in byte for byte.
 fn without_credentials(head: &RequestHead, places: &[Place]) -> Vec<HeaderEdit> {
-    let header = |place: &Place| match place {
-        Place::Header(name) => Some(HeaderEdit::remove(name.as_str().as_bytes())),
-        Place::Query(_) | Place::Cookie(_) => None,
+    let is_one_of_them = |name: &&[u8]| {
+        places.iter().any(|place| matches!(place, Place::Header(header) if header.folded() == fold(name)))
     };
-    let mut edits: Vec<_> = places.iter().filter_map(header).collect();
+    let headers: BTreeSet<_> = head.names().filter(is_one_of_them).collect();
+    let mut edits: Vec<_> = headers.into_iter().map(HeaderEdit::remove).collect();
     edits.extend(without_parameters(head, places));
     edits.extend(without_cookies(head, places));
     edits

@@ -53,6 +53,26 @@ fn of_several_places_the_header_counts_and_what_is_behind_it_goes_nowhere() {
 }
 
 #[test]
+fn a_second_header_behind_the_one_that_counts_goes_nowhere_and_what_is_no_credential_stays() {
+    let mut gateway = with_cookie(json!({
+        "multiple_credentials": "first",
+        "from_headers": [{ "name": "x-token" }, { "name": "authorization", "value_prefix": "Bearer " }],
+    }));
+    let behind = |value: String| get("/", &[("x-token", token_of("alice")), ("authorization", value)]);
+    // The longer prefix is looked at first.
+    let received = gateway.forward(&behind(format!("Bearer {}", token_of("bob"))));
+    assert_eq!(received.values("x-user"), ["bob"]);
+    assert!(received.values("x-token").is_empty() && received.values("authorization").is_empty());
+    let bearer = format!("Bearer {}", token_of("bob"));
+    let received = gateway.forward(&get("/", &[("authorization", bearer), ("X_Token", token_of("alice"))]));
+    assert_eq!(received.values("x-user"), ["bob"]);
+    assert!(received.values("x_token").is_empty(), "in no spelling");
+    let received = gateway.forward(&behind("Basic YTpi".to_owned()));
+    assert_eq!(received.values("x-user"), ["alice"]);
+    assert_eq!(received.values("authorization"), ["Basic YTpi"]);
+}
+
+#[test]
 fn a_bad_credential_in_front_is_not_made_up_for_by_a_good_one_behind() {
     let mut gateway = with_cookie(json!({ "multiple_credentials": "first" }));
     let cookie = ("cookie", format!("__session={}", token_of("bob")));
