@@ -149,18 +149,17 @@ fn any<'t>(
         return Err(stop);
     }
     match (leniency, &worst) {
-        (Leniency::MissingOrFailed, _) | (Leniency::Missing, Rejection::MissingCredential) => {
-            Ok(Grant::default())
-        }
+        (Leniency::MissingOrFailed, _) => Ok(Grant::default()),
+        (Leniency::Missing, worst) if worst.is_of_missing_credential() => Ok(Grant::default()),
         _ => Err(worst.into()),
     }
 }
 
 /// How much a refusal says about a request to which several apply. That keys or answers are missing says most: the token
 /// may be good, so nothing else may be said.
-const fn weight(rejection: &Rejection) -> u8 {
+fn weight(rejection: &Rejection) -> u8 {
     match rejection {
-        Rejection::MissingCredential => 0,
+        missing if missing.is_of_missing_credential() => 0,
         Rejection::InvalidToken(VerifyError::UnknownIssuer) => 1,
         Rejection::KeysUnavailable { .. } | Rejection::CheckUnavailable { .. } => 3,
         _ => 2,

@@ -5,11 +5,15 @@
 //! that verifies". The scheme is matched without case and anchored, and nothing may stand behind the token. Deliberately
 //! does not look inside the token.
 
+use std::borrow::Cow;
+
+use crate::browser_session::{Browser, own_cookies};
 use crate::config::{
     Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, fold, is_token_char,
 };
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, cookie_pairs, is_named, percent_decode, query_pairs, trim_ows};
+use crate::time::UnixTime;
 
 /// A credential, as it was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,11 +72,13 @@ impl Credentials {
         head: &RequestHead,
         providers: impl IntoIterator<Item = (ProviderId, &'p Provider)>,
         several: SeveralCredentials,
+        now: UnixTime,
     ) -> Self {
         let mut credentials = Self::default();
         for (id, provider) in providers {
             let mut seen: Vec<Place> = Vec::new();
             for location in &provider.locations {
+                let location = &*location_in(head, provider, location, now);
                 let place = location.place();
                 if seen.contains(&place) {
                     continue;
@@ -144,18 +150,38 @@ impl Credentials {
     }
 }
 
-/// The places behind `spent` where there is something for `provider`: where the first place counts, nobody has verified
-/// that.
+/// The places beside `spent` where there is something of `provider` that goes with it: the other cookies of a browser's
+/// session, and where the first place counts what is behind it, which nobody has verified.
 pub fn passed_over(head: &RequestHead, provider: &Provider, spent: &Place) -> Vec<Place> {
+    let mut passed_over: Vec<_> = match &provider.browser_session {
+        Some(session) => own_cookies(head, session).into_iter().map(Place::Cookie).collect(),
+        None => Vec::new(),
+    };
     if !provider.takes_first_place {
-        return Vec::new();
+        return passed_over;
     }
     let is_filled = |location: &&Location| {
         let presented = look(head, location, SeveralCredentials::Refuse);
         presented.iter().any(|item| *item != Presented::Nothing)
     };
     let places = provider.locations.iter().filter(is_filled).map(Location::place);
-    places.filter(|place| place != spent).collect()
+    passed_over.extend(places.filter(|place| place != spent));
+    passed_over
+}
+
+/// The place that is meant in this request: the cookie of a browser session may have a suffix to its name.
+fn location_in<'l>(
+    head: &RequestHead,
+    provider: &Provider,
+    location: &'l Location,
+    now: UnixTime,
+) -> Cow<'l, Location> {
+    match (location, &provider.browser_session) {
+        (Location::Cookie(name), Some(session)) if *name == session.session_cookie => {
+            Cow::Owned(Location::Cookie(Browser::of(head, session, now).session_cookie()))
+        }
+        _ => Cow::Borrowed(location),
+    }
 }
 
 impl Location {

@@ -93,7 +93,7 @@ impl Engine {
             return Decided::refuse(Rejection::ForgedHeader);
         }
         let credentials =
-            Credentials::of(head, asked_providers(config, requirement), config.several_credentials);
+            Credentials::of(head, asked_providers(config, requirement), config.several_credentials, now);
         let decoded = evidence::decode(&credentials);
         let tokens = evidence::parse(&decoded);
         let request = Request { head, arrived, now };

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::authorize::{Authenticated, Awaited, Evidence, Stop};
+use crate::browser_session::{Browser, SignedOut};
 use crate::config::{
     Audiences, CheckMode, Config, FailureMode, KeySource, Provider, ProviderId, Requirement, SessionCheck,
     SeveralCredentials,
@@ -43,6 +44,10 @@ impl Parsed<'_> {
     /// Whether it is the keys of `provider` that must verify it: always, unless it can be asked about what is opaque.
     const fn is_to_be_verified(&self, provider: &Provider) -> bool {
         self.is_token || provider.session_check.is_none()
+    }
+
+    const fn is_cookie(&self) -> bool {
+        matches!(self.credential.place, Place::Cookie(_))
     }
 
     /// Whether `provider` could say anything about it.
@@ -160,7 +165,7 @@ impl<'t> Evidence<'t> for Presented<'t, '_> {
             };
             match outcome {
                 // Treated like one that is not there.
-                Err(Stop::Reject(Rejection::MissingCredential)) => {}
+                Err(Stop::Reject(rejection)) if rejection.is_of_missing_credential() => {}
                 Ok(authenticated) => found.push(Ok(authenticated)),
                 Err(Stop::Reject(rejection)) => {
                     self.note_failure(id.ok(), &rejection);
@@ -218,7 +223,19 @@ impl<'t, 'k> Presented<'t, 'k> {
             }
         }
         found.reverse();
-        if found.is_empty() { Err(Rejection::MissingCredential.into()) } else { Ok(found) }
+        if found.is_empty() { Err(self.missing(id).into()) } else { Ok(found) }
+    }
+
+    /// That there is no credential for this provider.
+    fn missing(&self, id: ProviderId) -> Rejection {
+        let provider = self.config.provider(id);
+        match provider.and_then(|provider| provider.browser_session.as_ref()) {
+            Some(session) => {
+                let browser = Browser::of(self.request.head, session, self.request.now);
+                Rejection::SignedOut(Box::new(browser.without_token()))
+            }
+            None => Rejection::MissingCredential,
+        }
     }
 
     fn verify(
@@ -229,6 +246,39 @@ impl<'t, 'k> Presented<'t, 'k> {
     ) -> Result<Authenticated<'t>, Stop> {
         let parsed = self.parsed(position)?;
         let provider = self.config.provider(id).ok_or_else(unknown_issuer)?;
+        let Some(session) = &provider.browser_session else {
+            return self.authenticate(id, provider, audiences, position);
+        };
+        let Request { head, now, .. } = self.request;
+        let (token, is_cookie) = (parsed.token.as_ref().ok(), parsed.is_cookie());
+        let browser = Browser::of(head, session, now);
+        let signed_out = |signed_out: SignedOut| Stop::Reject(Rejection::SignedOut(Box::new(signed_out)));
+        if let Some(outdated) = browser.outdated(token).filter(|_| is_cookie) {
+            return Err(signed_out(outdated));
+        }
+        match self.authenticate(id, provider, audiences, position) {
+            Err(Stop::Reject(Rejection::InvalidToken(error))) => {
+                Err(signed_out(browser.refused(error, &parsed.credential.token, token, is_cookie)))
+            }
+            Err(stop) => Err(stop),
+            Ok(authenticated) => {
+                let latest = now.after(provider.clock_skew);
+                match token.and_then(|token| browser.unfit(token, is_cookie, latest)) {
+                    Some(unfit) => Err(signed_out(unfit)),
+                    None => Ok(authenticated),
+                }
+            }
+        }
+    }
+
+    fn authenticate(
+        &mut self,
+        id: ProviderId,
+        provider: &'t Provider,
+        audiences: Option<&Audiences>,
+        position: usize,
+    ) -> Result<Authenticated<'t>, Stop> {
+        let parsed = self.parsed(position)?;
         let audiences = audiences.unwrap_or(&provider.audiences);
         let local = match has_keys(provider) && parsed.is_to_be_verified(provider) {
             true => Some(self.locally(id, provider, audiences, position)?),

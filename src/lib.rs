@@ -27,6 +27,7 @@ pub mod regex;
 pub mod rule;
 pub mod uri_template;
 
+pub mod browser_session;
 pub mod credential;
 
 pub mod call;

@@ -5,6 +5,8 @@
 //! every host folds them.
 //! Deliberately has no opinion on what a header means.
 
+use std::fmt::Write as _;
+
 /// A header field: name and value.
 pub type HeaderField = (Vec<u8>, Vec<u8>);
 
@@ -154,6 +156,20 @@ pub fn percent_decode_leniently(bytes: &[u8]) -> Vec<u8> {
         rest = if pair.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
     decoded
+}
+
+/// What is not unreserved (RFC 3986 section 2.3) as `%XX`: a part of a URL that means nothing in it.
+pub fn percent_encode(bytes: &[u8]) -> String {
+    let mut encoded = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 /// The byte that two hexadecimal digits stand for.

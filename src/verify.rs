@@ -62,6 +62,8 @@ pub enum VerifyError {
     Signature(SignatureError),
     /// Its `sub` is missing or not one that the provider allows.
     Subject,
+    /// The browser that sends it has signed in or out since it was issued.
+    Superseded,
     /// Its `typ` is not one that the provider allows.
     Type,
     /// Its `iss` is not that of a provider that takes tokens from where it was found.
@@ -323,6 +325,7 @@ impl fmt::Display for VerifyError {
             Self::Signature(SignatureError::NoKey) => f.write_str("no key has this kid and alg"),
             Self::Signature(SignatureError::UnknownKeyId) => f.write_str("no key has this kid"),
             Self::Subject => f.write_str("sub is not allowed"),
+            Self::Superseded => f.write_str("the browser has signed in since iat"),
             Self::Type => f.write_str("typ is not allowed"),
             Self::UnknownIssuer => f.write_str("iss names no provider"),
         }

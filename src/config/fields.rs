@@ -62,6 +62,21 @@ impl<'a> Fields<'a> {
         Ok(self.written(name)?.or_else(|| self.default(name)))
     }
 
+    /// The field `name` as an object: its written members, and the members of its default for those that are not.
+    pub(super) fn take_object(&mut self, name: &'static str) -> Result<Option<Self>, ConfigError> {
+        let written = self.written(name)?;
+        let default = self.default(name);
+        match (written, default) {
+            (Some(node), default) => {
+                let fields = Fields::of(node)?;
+                let default = default.and_then(|default| default.value.as_object());
+                Ok(Some(Fields { defaults: default, ..fields }))
+            }
+            (None, Some(node)) => Fields::of(node).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// The field `name` as it is written.
     pub(super) fn written(&mut self, name: &'static str) -> Result<Option<Node<'a>>, ConfigError> {
         self.known.push(name);

@@ -6,6 +6,7 @@
 //! own. A field that is not known, or known and not built yet, is refused by name: nothing is ever ignored silently.
 //! Deliberately has no behaviour beyond parsing.
 
+mod browser_session;
 mod csrf;
 mod endpoint;
 mod error;
@@ -28,6 +29,7 @@ mod value;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use browser_session::fields as browser_session_fields;
 pub use error::ConfigError;
 pub use header_name::{HeaderName, HeaderPattern};
 pub(crate) use header_name::{fold, is_token_char};
@@ -119,6 +121,8 @@ pub struct Provider {
     pub takes_first_place: bool,
     /// What an unsafe request must show when its credential is a cookie; nothing when `None`.
     pub csrf: Option<Csrf>,
+    /// The session that it keeps in the cookies of a browser.
+    pub browser_session: Option<BrowserSession>,
     /// Whether `sub` may be a number.
     pub allows_numeric_subject: bool,
     /// How far clocks may differ when `exp` and `nbf` are compared.
@@ -149,6 +153,42 @@ pub struct Csrf {
     pub allowed_origins: Vec<String>,
     /// Whether sibling hosts count as own ones.
     pub allows_same_site: bool,
+}
+
+/// The session that a provider keeps in the cookies of a browser.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BrowserSession {
+    /// The cookie that holds the token of the session.
+    pub session_cookie: String,
+    /// The cookie that says when the browser signed in last, in seconds since the epoch, and `0` when it has signed out;
+    /// not looked at when `None`.
+    pub client_uat_cookie: Option<String>,
+    /// The instance whose cookies have a suffix; none have when `None`.
+    pub instance: Option<Instance>,
+    /// Where a page request without a good token is sent for one; nowhere when `None`.
+    pub handshake: Option<Handshake>,
+    /// Whether refusals say in `x-clerk-auth-status`, `x-clerk-auth-reason` and `x-clerk-auth-message` what they are for.
+    pub shows_reasons: bool,
+}
+
+/// An instance of a provider, by its publishable key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Instance {
+    /// What the names of its cookies end in, behind a `_`.
+    pub cookie_suffix: String,
+    /// The host that issues its tokens.
+    pub frontend_api: String,
+    /// Whether it is one in production, else in development.
+    pub is_production: bool,
+}
+
+/// Where a browser gets a new token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Handshake {
+    /// The URL, without a query.
+    pub uri: String,
+    /// The version of the provider's interface, as it dates it.
+    pub api_version: Option<String>,
 }
 
 /// What a claim must be like.

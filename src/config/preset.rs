@@ -148,6 +148,7 @@ pub(super) const PRESETS: &[Preset] = &[
             "from_cookies": ["__session"],
             "multiple_credentials": "first",
             "csrf": true,
+            "browser_session": { "client_uat_cookie": "__client_uat", "debug_headers": true },
             "clock_skew_seconds": 5,
             "remove_headers": ["x-clerk-*", "x-middleware-*"],
             "claim_to_headers": [
@@ -410,6 +411,7 @@ pub(super) const PRESETS: &[Preset] = &[
             "from_cookies": ["__session"],
             "multiple_credentials": "first",
             "csrf": true,
+            "browser_session": {},
             "clock_skew_seconds": 5,
             "remove_headers": ["x-oneauxilia-*", "x-clerk-*", "oneauxiliaauth"],
             "claim_to_headers": [

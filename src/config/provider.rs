@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::browser_session::browser_session;
 use super::csrf::csrf;
 use super::error::ConfigError;
 use super::fields::Fields;
@@ -49,6 +50,7 @@ const FIELDS: &[&str] = &[
     "remove_headers",
     "multiple_credentials",
     "csrf",
+    "browser_session",
     "numeric_subject",
     "clear_route_cache",
     "payload_in_metadata",
@@ -74,6 +76,7 @@ const MUST_NOT_BE_NULL: &[&str] = &[
     "remove_headers",
     "multiple_credentials",
     "csrf",
+    "browser_session",
 ];
 
 const NOT_BUILT: &[&str] = &[];
@@ -160,6 +163,10 @@ fn parse(
         },
     };
     let csrf = fields.take("csrf")?.map_or(Ok(None), |node| csrf(&node))?;
+    let browser_session = match fields.take_object("browser_session")? {
+        None => None,
+        Some(fields) => Some(browser_session(fields, &locations)?),
+    };
     let allows_numeric_subject = fields.boolean_or("numeric_subject", false)?;
     let clear_route_cache = fields.boolean_or("clear_route_cache", false)?;
     let exports = exports(&mut fields, &node)?;
@@ -183,6 +190,7 @@ fn parse(
         removed_headers,
         takes_first_place,
         csrf,
+        browser_session,
         allows_numeric_subject,
         clock_skew,
         require_expiration,

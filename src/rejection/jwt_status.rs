@@ -49,12 +49,16 @@ impl JwtStatus {
 
 impl Rejection {
     /// What the native filter calls this refusal.
-    pub const fn jwt_status(&self) -> JwtStatus {
+    pub fn jwt_status(&self) -> JwtStatus {
         match self {
             Self::InvalidToken(error) => of_token(error),
             Self::CheckUnavailable { .. } | Self::KeysUnavailable { .. } | Self::Overloaded => FETCH_FAIL,
             Self::MalformedCredential => BAD_FORMAT,
             Self::MissingCredential => MISSED,
+            Self::SignedOut(signed_out) => match &signed_out.error {
+                Some(error) => of_token(error),
+                None => MISSED,
+            },
             Self::MultipleCredentials => MULTIPLE_TOKENS,
             Self::AmbiguousRequest
             | Self::CrossSite
@@ -79,6 +83,7 @@ const fn of_token(error: &VerifyError) -> JwtStatus {
         | VerifyError::Lifetime
         | VerifyError::MissingExpiration
         | VerifyError::Subject
+        | VerifyError::Superseded
         | VerifyError::Type
         | VerifyError::Signature(SignatureError::Mismatch) => VERIFICATION_FAIL,
         VerifyError::UnknownIssuer => UNKNOWN_ISSUER,

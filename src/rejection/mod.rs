@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::browser_session::{Redirect, SignedOut};
 use crate::config::{Answers, Denial, Wording};
 use crate::request::{RequestHead, split_target};
 use crate::verify::VerifyError;
@@ -56,6 +57,8 @@ pub enum Rejection {
     NoRule,
     /// The identity provider says no.
     SessionDenied(Denial),
+    /// The browser is signed out.
+    SignedOut(Box<SignedOut>),
     /// Too many requests wait for keys or answers already.
     Overloaded,
     /// The route asks for a requirement that the configuration does not have.
@@ -120,6 +123,8 @@ answers! {
     SUBJECT = "subject", 401, INVALID_TOKEN, "The subject of the access token is not allowed";
     LIFETIME = "lifetime", 401, INVALID_TOKEN, "The access token lives too long";
     AUDIENCE = "audience", 401, INVALID_TOKEN, "The access token is not meant for this service";
+    SUPERSEDED = "superseded", 401, INVALID_TOKEN, "The access token was replaced by another one";
+    HANDSHAKE = "handshake", 307, None, "The session is to be renewed";
     TOKEN_TYPE = "token_type", 401, INVALID_TOKEN, "The access token is of another kind";
     AUTHORIZED_PARTY =
         "authorized_party", 401, INVALID_TOKEN, "The access token was issued to another party";
@@ -166,6 +171,9 @@ impl Rejection {
             headers.push(("content-type", "text/plain".to_owned()));
             headers.extend(challenge.map(|challenge| ("www-authenticate", challenge)));
         }
+        if let Self::SignedOut(signed_out) = self {
+            headers.extend(session_headers(signed_out, body.as_ref(), is_stripped));
+        }
         if status == 503 {
             headers.push(("retry-after", self.retry_after().to_string()));
         }
@@ -173,8 +181,20 @@ impl Rejection {
         Reply { status, headers, body, details: format!("edge_authn_{}", self.label()) }
     }
 
+    /// Whether there is no credential that counts, rather than one that is not good.
+    pub fn is_of_missing_credential(&self) -> bool {
+        match self {
+            Self::MissingCredential => true,
+            Self::SignedOut(signed_out) => signed_out.error.is_none(),
+            _ => false,
+        }
+    }
+
     /// Whether `jwt_authn` refuses for this reason, too.
-    const fn is_known_to_envoy(&self) -> bool {
+    fn is_known_to_envoy(&self) -> bool {
+        if let Self::SignedOut(signed_out) = self {
+            return signed_out.redirect.is_none();
+        }
         !matches!(
             self,
             Self::AmbiguousRequest
@@ -213,25 +233,19 @@ impl Rejection {
     }
 
     /// How this refusal looks from outside.
-    pub const fn answer(&self) -> &'static Answer {
+    pub fn answer(&self) -> &'static Answer {
         match self {
             Self::AmbiguousRequest => &AMBIGUOUS_REQUEST,
             Self::CheckUnavailable { .. } => &CHECK_UNAVAILABLE,
             Self::ForgedHeader => &FORGED_HEADER,
             Self::HostFailure { .. } => &HOST_FAILURE,
-            Self::InvalidToken(VerifyError::Audience) => &AUDIENCE,
-            Self::InvalidToken(VerifyError::Expired) => &EXPIRED,
+            Self::InvalidToken(error) => of_token(error),
+            Self::SignedOut(signed_out) => match (&signed_out.redirect, &signed_out.error) {
+                (Some(_), _) => &HANDSHAKE,
+                (None, Some(error)) => of_token(error),
+                (None, None) => &MISSING_CREDENTIAL,
+            },
             Self::CrossSite => &CROSS_SITE,
-            Self::InvalidToken(VerifyError::Subject) => &SUBJECT,
-            Self::InvalidToken(VerifyError::Type) => &TOKEN_TYPE,
-            Self::InvalidToken(VerifyError::AuthorizedParty) => &AUTHORIZED_PARTY,
-            Self::InvalidToken(VerifyError::Claim { .. }) => &CLAIM,
-            Self::InvalidToken(VerifyError::Lifetime) => &LIFETIME,
-            Self::InvalidToken(VerifyError::MissingExpiration) => &NO_EXPIRATION,
-            Self::InvalidToken(VerifyError::NotYetValid) => &NOT_YET_VALID,
-            Self::InvalidToken(
-                VerifyError::Form(_) | VerifyError::Signature(_) | VerifyError::UnknownIssuer,
-            ) => &NOT_VERIFIED,
             Self::KeysUnavailable { .. } => &KEYS_UNAVAILABLE,
             Self::MalformedCredential => &MALFORMED_CREDENTIAL,
             Self::MissingCredential => &MISSING_CREDENTIAL,
@@ -245,6 +259,42 @@ impl Rejection {
     }
 }
 
+const fn of_token(error: &VerifyError) -> &'static Answer {
+    match error {
+        VerifyError::Audience => &AUDIENCE,
+        VerifyError::AuthorizedParty => &AUTHORIZED_PARTY,
+        VerifyError::Claim { .. } => &CLAIM,
+        VerifyError::Expired => &EXPIRED,
+        VerifyError::Form(_) | VerifyError::Signature(_) | VerifyError::UnknownIssuer => &NOT_VERIFIED,
+        VerifyError::Lifetime => &LIFETIME,
+        VerifyError::MissingExpiration => &NO_EXPIRATION,
+        VerifyError::NotYetValid => &NOT_YET_VALID,
+        VerifyError::Subject => &SUBJECT,
+        VerifyError::Superseded => &SUPERSEDED,
+        VerifyError::Type => &TOKEN_TYPE,
+    }
+}
+
+/// What a browser is told of its session, and what its developer is told where the configuration asks for it.
+fn session_headers(signed_out: &SignedOut, message: &str, is_stripped: bool) -> Vec<(&'static str, String)> {
+    let SignedOut { reason, redirect, .. } = signed_out;
+    let mut headers = Vec::new();
+    if let Some(Redirect { location, cookie }) = redirect {
+        headers.push(("location", location.clone()));
+        headers.push(("set-cookie", cookie.clone()));
+    }
+    if signed_out.is_shown && !is_stripped {
+        let status = if redirect.is_some() { "handshake" } else { "signed-out" };
+        let carrier = if signed_out.is_cookie { "cookie" } else { "header" };
+        let reason = reason.as_str();
+        headers.push(("x-clerk-auth-status", status.to_owned()));
+        headers.push(("x-clerk-auth-reason", reason.to_owned()));
+        let message = format!("{message} (reason={reason}, token-carrier={carrier})");
+        headers.push(("x-clerk-auth-message", message));
+    }
+    headers
+}
+
 /// The text for the log: precise, but without any part of the request.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,6 +302,7 @@ impl fmt::Display for Rejection {
         match self {
             Self::HostFailure { detail } => write!(f, ": {detail}"),
             Self::InvalidToken(error) => write!(f, ": {error}"),
+            Self::SignedOut(signed_out) => write!(f, ": {}", signed_out.reason.as_str()),
             Self::UnknownRequirementName { name, .. } => write!(f, ": {name:?}"),
             _ => Ok(()),
         }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 21] = [
+const MAY_NAME: [(&str, &[&str]); 22] = [
     ("json", &[]),
     ("time", &[]),
     ("request", &[]),
@@ -19,15 +19,17 @@ const MAY_NAME: [(&str, &[&str]); 21] = [
     ("session_check", &["call", "config", "jose", "json", "request", "time"]),
     ("matcher", &["config", "request"]),
     ("verify", &["config", "jose", "json", "matcher", "session_check", "time"]),
-    ("rejection", &["config", "jose", "request", "verify"]),
+    ("browser_session", &["config", "jose", "json", "request", "time", "verify"]),
+    ("rejection", &["browser_session", "config", "jose", "request", "verify"]),
     ("rule", &["config", "matcher", "path", "rejection", "request"]),
-    ("credential", &["config", "rejection", "request"]),
+    ("credential", &["browser_session", "config", "rejection", "request", "time"]),
     ("authorize", &["config", "credential", "rejection", "session_check", "verify"]),
     ("export", &["authorize", "config", "json", "rejection"]),
     (
         "evidence",
         &[
             "authorize",
+            "browser_session",
             "config",
             "credential",
             "export",

@@ -27,6 +27,7 @@ fn the_tables_of_fields_name_every_field_that_is_read() {
     assert_eq!(first_column("fields: provider"), config::provider_fields().0);
     assert_eq!(first_column("fields: rule"), config::rule_fields().0);
     assert_eq!(first_column("fields: session_check"), config::session_check_fields());
+    assert_eq!(first_column("fields: browser_session"), config::browser_session_fields());
     assert_eq!(first_column("fields: keys"), config::KEY_SCHEDULE_FIELDS);
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod browser_session;
 mod browsers;
 mod configuration;
 mod discovery;
