@@ -15,6 +15,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod clerk_states;
 mod configuration;
 mod differential;
 mod discovery;
