@@ -68,7 +68,7 @@ impl Gateway {
 }
 
 fn session(extra: Value) -> String {
-    signed(&*RSA, json!({ "typ": "JWT", "cat": "cl_B7d4PD111AAA" }), extra)
+    signed(&RSA, json!({ "typ": "JWT", "cat": "cl_B7d4PD111AAA" }), extra)
 }
 
 fn signed(key: &SigningKey, header: Value, extra: Value) -> String {
