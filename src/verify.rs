@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::config::{Audiences, Provider, RequiredClaim, TokenPart};
+use crate::config::{Audiences, ClaimMatch, ClaimPattern, Provider, RequiredClaim, TokenPart};
 use crate::jose::base64url;
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
@@ -206,27 +206,41 @@ fn check_payload(
         return Err(VerifyError::AuthorizedParty);
     }
     match provider.required_claims.iter().find(|required| !is_met(required, claimed)) {
-        Some(required) => Err(VerifyError::Claim { name: required.path.join(".") }),
+        Some(RequiredClaim::One(required)) => Err(VerifyError::Claim { name: required.path.join(".") }),
+        Some(RequiredClaim::AnyOf(_)) => Err(VerifyError::Claim { name: "any_of".to_owned() }),
         None => Ok(()),
     }
 }
 
-/// A list meets a requirement by one of its items, and an inverted one by none. What is no scalar meets neither.
 fn is_met(required: &RequiredClaim, claimed: &Claimed<'_>) -> bool {
+    match required {
+        RequiredClaim::One(required) => is_like(required, claimed),
+        RequiredClaim::AnyOf(lists) => {
+            lists.iter().any(|list| list.iter().all(|required| is_met(required, claimed)))
+        }
+    }
+}
+
+/// A list is like a text by one of its items, and unlike it by all. What is no scalar is neither.
+fn is_like(required: &ClaimMatch, claimed: &Claimed<'_>) -> bool {
     let members = match required.part {
         TokenPart::Header => claimed.header,
         TokenPart::Payload => Some(claimed.payload),
     };
-    let items = match members.and_then(|members| members.at(&required.path)) {
-        None => return required.is_optional,
+    let claim = members.and_then(|members| members.at(&required.path));
+    let (pattern, is_inverted, is_optional) = match &required.pattern {
+        ClaimPattern::IsThere(expected) => {
+            return claim.is_some_and(|claim| !matches!(claim, Json::Null)) == *expected;
+        }
+        ClaimPattern::Text { pattern, is_inverted, is_optional } => (pattern, *is_inverted, *is_optional),
+    };
+    let items = match claim {
+        None => return is_optional,
         Some(Json::Array(items)) => items.as_slice(),
         Some(item) => std::slice::from_ref(item),
     };
     let texts: Option<Vec<_>> = items.iter().map(scalar_text).collect();
-    texts.is_some_and(|texts| {
-        let is_there = texts.iter().any(|text| required.pattern.matches(text.as_bytes()));
-        is_there != required.is_inverted
-    })
+    texts.is_some_and(|texts| texts.iter().any(|text| pattern.matches(text.as_bytes())) != is_inverted)
 }
 
 /// A string as it is, a number or a boolean as JSON.

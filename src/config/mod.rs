@@ -191,19 +191,40 @@ pub struct Handshake {
     pub api_version: Option<String>,
 }
 
+/// What claims must be like.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RequiredClaim {
+    /// A claim is like this.
+    One(ClaimMatch),
+    /// All that one of these lists asks for holds.
+    AnyOf(Vec<Vec<Self>>),
+}
+
 /// What a claim must be like.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RequiredClaim {
+pub struct ClaimMatch {
     /// Where it is.
     pub part: TokenPart,
     /// The names that lead to it, one level each.
     pub path: Vec<String>,
-    /// What it, or an item of it when it is a list, must be like. Numbers and booleans are compared as JSON.
-    pub pattern: StringMatcher,
-    /// Whether it must not be like that.
-    pub is_inverted: bool,
-    /// Whether it may be missing.
-    pub is_optional: bool,
+    /// What is asked of it.
+    pub pattern: ClaimPattern,
+}
+
+/// What is asked of a claim.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClaimPattern {
+    /// Its value.
+    Text {
+        /// What it, or an item of it when it is a list, must be like. Numbers and booleans are compared as JSON.
+        pattern: StringMatcher,
+        /// Whether it must not be like that.
+        is_inverted: bool,
+        /// Whether it may be missing.
+        is_optional: bool,
+    },
+    /// Whether it is there; `null` is not.
+    IsThere(bool),
 }
 
 /// A part of a token that has members.

@@ -3,15 +3,30 @@
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::value::Node;
-use super::{RequiredClaim, StringMatcher, TokenPart};
+use super::{ClaimMatch, ClaimPattern, RequiredClaim, StringMatcher, TokenPart};
 use crate::jose::token::comparable_media_type;
 
 pub(super) fn required_claim(node: Node<'_>) -> Result<RequiredClaim, ConfigError> {
     let mut fields = Fields::of(node.clone())?;
+    if let Some(lists) = fields.take("any_of")? {
+        let lists = any_of(&lists)?;
+        fields.finish(&[])?;
+        return Ok(RequiredClaim::AnyOf(lists));
+    }
     let path = claim_path(&mut fields, &node)?;
-    let pattern = StringMatcher::parse(&fields.require("string_match")?)?;
-    let is_inverted = fields.boolean_or("invert_match", false)?;
-    let is_optional = fields.boolean_or("optional", false)?;
+    let pattern = match fields.take("present_match")? {
+        Some(is_there) => {
+            if let Some(second) = fields.take("string_match")? {
+                return Err(second.error("a second pattern", "string_match or present_match alone"));
+            }
+            ClaimPattern::IsThere(is_there.boolean()?)
+        }
+        None => ClaimPattern::Text {
+            pattern: StringMatcher::parse(&fields.require("string_match")?)?,
+            is_inverted: fields.boolean_or("invert_match", false)?,
+            is_optional: fields.boolean_or("optional", false)?,
+        },
+    };
     let part = match fields.take("in")? {
         None => TokenPart::Payload,
         Some(node) => match node.string()? {
@@ -21,7 +36,21 @@ pub(super) fn required_claim(node: Node<'_>) -> Result<RequiredClaim, ConfigErro
         },
     };
     fields.finish(&[])?;
-    Ok(RequiredClaim { part, path, pattern, is_inverted, is_optional })
+    Ok(RequiredClaim::One(ClaimMatch { part, path, pattern }))
+}
+
+/// `any_of`: an empty list would hold for every token, and none at all for no token.
+fn any_of(node: &Node<'_>) -> Result<Vec<Vec<RequiredClaim>>, ConfigError> {
+    let lists: Vec<Vec<_>> = node
+        .items()?
+        .iter()
+        .map(|list| {
+            let claims: Vec<_> =
+                list.items()?.into_iter().map(required_claim).collect::<Result<_, ConfigError>>()?;
+            if claims.is_empty() { Err(list.expected("at least one claim")) } else { Ok(claims) }
+        })
+        .collect::<Result<_, _>>()?;
+    if lists.is_empty() { Err(node.expected("at least one list of claims")) } else { Ok(lists) }
 }
 
 /// `claim_name`, with dots between the names of nested claims, or `claim_path`, with a list of them.

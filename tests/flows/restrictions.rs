@@ -127,6 +127,43 @@ fn members_of_the_header_are_required_apart_from_claims() {
 }
 
 #[test]
+fn a_claim_may_be_required_to_be_there_or_not_to_be_there() {
+    let rule = |is_there: bool| requiring(json!({ "claim_name": "act.sub", "present_match": is_there }));
+    for (act, when_required, when_ruled_out) in [
+        (json!({ "sub": "root" }), "passes", "claim"),
+        (json!({ "sub": "" }), "passes", "claim"),
+        (json!({ "sub": { "x": [] } }), "passes", "claim"),
+        (json!({ "sub": null }), "claim", "passes"),
+        (json!({}), "claim", "passes"),
+        (json!("root"), "claim", "passes"),
+        (json!(null), "claim", "passes"),
+    ] {
+        assert_eq!(outcome(&rule(true), json!({}), json!({ "act": act })), when_required, "{act}");
+        assert_eq!(outcome(&rule(false), json!({}), json!({ "act": act })), when_ruled_out, "{act}");
+    }
+}
+
+#[test]
+fn of_several_lists_of_claims_one_must_hold_as_a_whole() {
+    let is = |name: &str, value: &str| json!({ "claim_name": name, "string_match": { "exact": value } });
+    let rule = requiring(json!({ "any_of": [
+        [is("kind", "guest"), { "claim_name": "email", "present_match": false }],
+        [is("kind", "member"), { "claim_name": "email", "present_match": true }, { "any_of": [[is("aal", "2")], [is("amr", "key")]] }],
+    ] }));
+    for (extra, expected) in [
+        (json!({ "kind": "guest" }), "passes"),
+        (json!({ "kind": "guest", "email": "a@acme.example" }), "claim"),
+        (json!({ "kind": "member", "email": "a@acme.example", "aal": 2 }), "passes"),
+        (json!({ "kind": "member", "email": "a@acme.example", "amr": ["pwd", "key"] }), "passes"),
+        (json!({ "kind": "member", "email": "a@acme.example" }), "claim"),
+        (json!({ "kind": "member", "aal": 2 }), "claim"),
+        (json!({}), "claim"),
+    ] {
+        assert_eq!(outcome(&rule, json!({}), extra.clone()), expected, "{extra}");
+    }
+}
+
+#[test]
 fn nothing_of_all_this_is_told_before_the_signature_is_verified() {
     for fields in [
         json!({ "typ": ["at+jwt"] }),
@@ -158,6 +195,30 @@ fn a_restriction_that_could_not_restrict_is_refused() {
         (
             requiring(json!({ "claim_name": "x", "string_match": { "exact": "" }, "in": "body" })),
             "required_claims[0].in: found",
+        ),
+        (
+            requiring(json!({ "claim_name": "x", "string_match": { "exact": "" }, "present_match": true })),
+            "required_claims[0].string_match: found a second pattern",
+        ),
+        (
+            requiring(json!({ "claim_name": "x", "present_match": true, "optional": true })),
+            "required_claims[0].optional: found an unknown field",
+        ),
+        (
+            requiring(json!({ "claim_name": "x", "present_match": 1 })),
+            "required_claims[0].present_match: found",
+        ),
+        (requiring(json!({ "any_of": [] })), "required_claims[0].any_of: found"),
+        (requiring(json!({ "any_of": [[]] })), "required_claims[0].any_of[0]: found"),
+        (
+            requiring(json!({ "any_of": [[{ "claim_name": "x" }]] })),
+            "required_claims[0].any_of[0][0]: found nothing, expected the field \"string_match\"",
+        ),
+        (
+            requiring(
+                json!({ "any_of": [[{ "claim_name": "x", "present_match": true }]], "claim_name": "x" }),
+            ),
+            "required_claims[0].claim_name: found an unknown field",
         ),
     ] {
         let configuration = configuration(fields.clone());
