@@ -15,6 +15,7 @@ mod header_name;
 mod key_source;
 mod policies;
 mod preset;
+mod preset_levels;
 mod protobuf_struct;
 mod provider;
 mod remote_keys;
@@ -35,6 +36,7 @@ pub use header_name::{HeaderName, HeaderPattern};
 pub(crate) use header_name::{fold, is_token_char};
 pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wording};
 pub use preset::{preset_fields, presets};
+pub use preset_levels::preset_levels;
 pub use provider::fields as provider_fields;
 pub use remote_keys::SCHEDULE_FIELDS as KEY_SCHEDULE_FIELDS;
 pub use route_match::{

@@ -7,6 +7,7 @@
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::key_source::KEY_SOURCES;
+use super::preset_levels;
 use super::value::Node;
 
 /// An identity provider that is known.
@@ -44,6 +45,14 @@ const fn needed(name: &'static str, kind: Kind) -> Parameter {
 
 /// The name of the host for the server of the keys.
 const CLUSTER: Parameter = needed("cluster", Kind::Text);
+
+/// Where the API of Stack Auth is.
+const STACK_AUTH_URL: Parameter =
+    Parameter { name: "url", kind: Kind::Url, default: Some("https://api.stack-auth.com") };
+
+/// Two names of one server, which tokens may give as their issuer whichever it is asked by. `{url_alias}` stands for the
+/// other name of what `{url}` stands for, or for the same where there is none.
+const ALIASES: [(&str, &str); 1] = [("https://api.stack-auth.com", "https://api.hexclave.com")];
 
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
@@ -427,24 +436,23 @@ pub(super) const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "stack_auth",
-        parameters: &[needed("project_id", Kind::Name), CLUSTER],
+        parameters: &[needed("project_id", Kind::Name), STACK_AUTH_URL, CLUSTER],
         needs_audiences: false,
         fields: r#"{
-            "issuer": "https://api.stack-auth.com/api/v1/projects/{project_id}",
-            "issuers": ["https://api.hexclave.com/api/v1/projects/{project_id}"],
-            "audiences": ["{project_id}"],
+            "issuer": "{url}/api/v1/projects/{project_id}",
+            "issuers": ["{url_alias}/api/v1/projects/{project_id}"{more_issuers}],
+            "audiences": ["{project_id}"{more_audiences}],
             "remote_jwks": {
                 "http_uri": {
-                    "uri": "https://api.stack-auth.com/api/v1/projects/{project_id}/.well-known/jwks.json", "cluster": "{cluster}"
+                    "uri": "{url}/api/v1/projects/{project_id}/.well-known/jwks.json{jwks_query}", "cluster": "{cluster}"
                 },
                 "cache_duration": "3600s"
             },
             "algorithms": ["ES256"],
             "required_claims": [
                 { "claim_name": "project_id", "string_match": { "exact": "{project_id}" } },
-                { "claim_name": "branch_id", "optional": true, "string_match": { "exact": "main" } },
-                { "claim_name": "is_anonymous", "optional": true, "invert_match": true, "string_match": { "exact": "true" } },
-                { "claim_name": "is_restricted", "optional": true, "invert_match": true, "string_match": { "exact": "true" } }
+                { "claim_name": "branch_id", "string_match": { "exact": "main" } },
+                { "any_of": [{users}] }
             ],
             "from_headers": [
                 { "name": "x-hexclave-access-token" },
@@ -459,23 +467,30 @@ pub(super) const PRESETS: &[Preset] = &[
                 { "header_name": "x-auth-email-verified", "claim_name": "email_verified" },
                 { "header_name": "x-auth-name", "claim_name": "name" },
                 { "header_name": "x-auth-team-id", "claim_name": "selected_team_id" },
-                { "header_name": "x-auth-session-id", "claim_name": "refresh_token_id" }
+                { "header_name": "x-auth-session-id", "claim_name": "refresh_token_id" },
+                { "header_name": "x-auth-anonymous", "claim_name": "is_anonymous" },
+                { "header_name": "x-auth-restricted", "claim_name": "is_restricted" }
             ]
         }"#,
     },
     Preset {
         name: "stack_auth_rest",
-        parameters: &[needed("project_id", Kind::Name), needed("secret_key_variable", Kind::Name), CLUSTER],
+        parameters: &[
+            needed("project_id", Kind::Name),
+            needed("secret_key_variable", Kind::Name),
+            STACK_AUTH_URL,
+            CLUSTER,
+        ],
         needs_audiences: false,
         fields: r#"{
             "session_check": {
                 "kind": "user_info",
-                "http_uri": { "uri": "https://api.stack-auth.com/api/v1/users/me", "cluster": "{cluster}" },
+                "http_uri": { "uri": "{url}/api/v1/users/me", "cluster": "{cluster}" },
                 "credential_header": "x-stack-access-token",
                 "headers": {
                     "x-stack-access-type": "server",
                     "x-stack-project-id": "{project_id}",
-                    "x-stack-secret-server-key": { "environment_variable": "{secret_key_variable}" }
+                    "x-stack-secret-server-key": { "environment_variable": "{secret_key_variable}" }{more_headers}
                 },
                 "deny": [
                     { "status": 400, "code": "CANNOT_GET_OWN_USER_WITHOUT_USER" },
@@ -486,6 +501,7 @@ pub(super) const PRESETS: &[Preset] = &[
                     { "status": 403, "code": "RESTRICTED_USER_NOT_ALLOWED", "answer": 403 }
                 ]
             },
+            "required_claims": [{ "any_of": [{users}] }],
             "from_headers": [
                 { "name": "x-hexclave-access-token" },
                 { "name": "x-stack-access-token" },
@@ -497,7 +513,9 @@ pub(super) const PRESETS: &[Preset] = &[
                 { "header_name": "x-auth-email", "claim_name": "primary_email" },
                 { "header_name": "x-auth-email-verified", "claim_name": "primary_email_verified" },
                 { "header_name": "x-auth-name", "claim_name": "display_name" },
-                { "header_name": "x-auth-team-id", "claim_name": "selected_team_id" }
+                { "header_name": "x-auth-team-id", "claim_name": "selected_team_id" },
+                { "header_name": "x-auth-anonymous", "claim_name": "is_anonymous" },
+                { "header_name": "x-auth-restricted", "claim_name": "is_restricted" }
             ]
         }"#,
     },
@@ -574,7 +592,7 @@ impl Preset {
         // Nothing is fetched for keys that are written beside the preset; a session is still asked about.
         let needs_cluster =
             self.fields.contains("\"session_check\"") || !KEY_SOURCES.iter().any(|source| fields.has(source));
-        let mut text = self.fields.to_owned();
+        let mut text = preset_levels::fill(self.name, self.fields, fields)?;
         for Parameter { name, kind, default } in self.parameters {
             let value = match (fields.take(name)?, default) {
                 (Some(node), _) => kind.read(&node)?,
@@ -583,9 +601,16 @@ impl Preset {
                 (None, None) => return Err(provider.error("nothing", format!("the field {name:?}"))),
             };
             text = text.replace(&format!("{{{name}}}"), value);
+            text = text.replace(&format!("{{{name}_alias}}"), alias(value));
         }
         Ok(text)
     }
+}
+
+/// The other name of a server, or the same.
+fn alias(name: &str) -> &str {
+    let mut pairs = ALIASES.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]);
+    pairs.find(|(known, _)| *known == name).map_or(name, |(_, other)| other)
 }
 
 impl Kind {

@@ -83,6 +83,13 @@ fn the_page_of_presets_shows_each_as_it_is() {
         config::Config::parse(configuration.to_string().as_bytes(), &environment).expect(name);
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(plain(&block("```text\n")), plain(config::preset_fields(name).unwrap()), "{name}");
+        let shown: Vec<_> = section.lines().filter(|line| line.starts_with("| `{")).collect();
+        let levels = config::preset_levels(name).map(|(parameter, placeholder, value, text)| {
+            assert!(section.contains(&format!("| placeholder | `{parameter}` | adds |")), "{name}");
+            let text = if text.is_empty() { String::new() } else { format!("`{text}`") };
+            format!("| `{{{placeholder}}}` | `\"{value}\"` | {text} |")
+        });
+        assert_eq!(shown, levels.collect::<Vec<_>>(), "{name}");
     }
 }
 

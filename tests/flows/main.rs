@@ -33,6 +33,7 @@ mod second_review;
 mod session_check;
 mod session_check_background;
 mod session_check_kinds;
+mod stack_auth;
 mod support;
 mod timeline;
 mod two_providers;

@@ -374,6 +374,8 @@ fn cases() -> Vec<Case> {
                 ("x-auth-email-verified", "true"),
                 ("x-auth-name", "Ann %C3%84rger"),
                 ("x-auth-session-id", "r-1"),
+                ("x-auth-anonymous", "false"),
+                ("x-auth-restricted", "false"),
             ],
             bad: vec![
                 claim(json!({ "aud": format!("{STACK}:anon"), "is_anonymous": true })),
@@ -675,6 +677,7 @@ fn stack_auth_is_asked_with_our_key_and_nothing_of_the_clients_but_the_token() {
         ("x-auth-email-verified", &["true"]),
         ("x-auth-name", &[]),
         ("x-auth-team-id", &["team-1"]),
+        ("x-auth-anonymous", &["false"]),
     ] {
         assert_eq!(received.values(name), values, "{name}");
     }

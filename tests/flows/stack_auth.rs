@@ -1,0 +1,231 @@
+//! The presets of Stack Auth beyond the one shape that `presets.rs` has: kinds of users, and what tokens travel in.
+
+use std::sync::LazyLock;
+
+use edge_authn::config::Config;
+use edge_authn::engine::Decision;
+use serde_json::{Value, json};
+
+use crate::support::*;
+use crate::tokens::{self, SigningKey};
+
+static P256: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::es256("stack-1"));
+
+const PROJECT: &str = "5b4ac1c2-7ae0-4b1c-a8a1-5c0b9f2b3d4e";
+
+fn configured(preset: &str, extra: Value) -> Value {
+    let mut provider = json!({ "preset": preset, "project_id": PROJECT, "cluster": "stack" });
+    for (name, value) in extra.as_object().unwrap() {
+        provider[name] = value.clone();
+    }
+    json!({
+        "providers": { "stack": provider },
+        "rules": [
+            { "match": { "path": "/open" } },
+            { "match": { "path": "/optional" }, "requires": { "allow_missing": {} } },
+            { "match": { "path": "/whatever" }, "requires": { "allow_missing_or_failed": {} } },
+            { "match": { "prefix": "/" }, "requires": { "provider_name": "stack" } },
+        ],
+    })
+}
+
+/// A gateway with the keys of the project.
+fn gateway(extra: Value) -> Gateway {
+    let mut gateway = Gateway::new(&configured("stack_auth", extra));
+    assert_eq!(gateway.tick(), 1);
+    assert!(gateway.answer(200, &tokens::jwks([&*P256]).to_string()));
+    gateway
+}
+
+/// The kinds of users: what their tokens have in issuer and audience, and say of them.
+const NORMAL: (&str, &str, &str) = ("projects", "", "null");
+const RESTRICTED: (&str, &str, &str) =
+    ("projects-restricted-users", ":restricted", r#"{"type":"email_not_verified"}"#);
+const ANONYMOUS: (&str, &str, &str) = ("projects-anonymous-users", ":anon", r#"{"type":"anonymous"}"#);
+const KINDS: [(&str, &str, &str); 3] = [NORMAL, RESTRICTED, ANONYMOUS];
+
+fn claims_of(kind: (&str, &str, &str), url: &str) -> Value {
+    let (place, suffix, reason) = kind;
+    json!({ "iss": format!("{url}/api/v1/{place}/{PROJECT}"), "aud": format!("{PROJECT}{suffix}"), "sub": "u-1",
+        "project_id": PROJECT, "branch_id": "main", "refresh_token_id": "r-1", "role": "authenticated",
+        "is_anonymous": kind == ANONYMOUS, "is_restricted": kind != NORMAL,
+        "restricted_reason": serde_json::from_str::<Value>(reason).unwrap(), "exp": START + 600 })
+}
+
+fn signed(claims: &Value, changes: &Value) -> String {
+    let mut claims = claims.clone();
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    P256.sign_with_header(&json!({ "typ": null }), &claims)
+}
+
+fn passes(gateway: &mut Gateway, token: &str) -> bool {
+    match gateway.decide(&get("/", &[("x-stack-access-token", token)])) {
+        Decision::Forward(_) => true,
+        Decision::Refuse(rejection) => {
+            assert_eq!(rejection.status(), 401, "{rejection}");
+            false
+        }
+        waits => panic!("{waits:?}"),
+    }
+}
+
+const STACK_AUTH: &str = "https://api.stack-auth.com";
+const HEXCLAVE: &str = "https://api.hexclave.com";
+
+#[test]
+fn each_user_type_takes_the_users_of_those_before_it_too() {
+    for (index, user_types) in ["normal", "restricted", "anonymous"].into_iter().enumerate() {
+        let mut gateway = gateway(json!({ "user_types": user_types }));
+        for (place, kind) in KINDS.into_iter().enumerate() {
+            for url in [STACK_AUTH, HEXCLAVE] {
+                let token = signed(&claims_of(kind, url), &json!({}));
+                assert_eq!(passes(&mut gateway, &token), place <= index, "{user_types}: {kind:?} {url}");
+            }
+        }
+    }
+    let token = signed(&claims_of(RESTRICTED, STACK_AUTH), &json!({}));
+    assert!(!passes(&mut gateway(json!({})), &token), "normal users unless something else is written");
+}
+
+#[test]
+fn a_backend_can_tell_the_kinds_of_users() {
+    let mut gateway = gateway(json!({ "user_types": "anonymous" }));
+    for (kind, anonymous, restricted) in
+        [(NORMAL, "false", "false"), (RESTRICTED, "false", "true"), (ANONYMOUS, "true", "true")]
+    {
+        let token = signed(&claims_of(kind, STACK_AUTH), &json!({}));
+        let received = gateway.forward(&get("/", &[("x-stack-access-token", token)]));
+        assert_eq!(received.values("x-auth-anonymous"), [anonymous]);
+        assert_eq!(received.values("x-auth-restricted"), [restricted]);
+    }
+}
+
+#[test]
+fn the_keys_are_asked_for_by_the_kinds_of_users_that_count() {
+    for (user_types, query) in [
+        ("normal", ""),
+        ("restricted", "?include_restricted=true"),
+        ("anonymous", "?include_restricted=true&include_anonymous=true"),
+    ] {
+        let mut gateway = Gateway::new(&configured("stack_auth", json!({ "user_types": user_types })));
+        assert_eq!(gateway.tick(), 1);
+        let endpoint = &gateway.in_flight[0].endpoint;
+        let path = format!("/api/v1/projects/{PROJECT}/.well-known/jwks.json{query}");
+        assert_eq!((endpoint.authority.as_str(), &endpoint.path), ("api.stack-auth.com", &path));
+    }
+}
+
+#[test]
+fn what_a_token_says_of_its_user_must_fit_together() {
+    let mut gateway = gateway(json!({ "user_types": "anonymous" }));
+    let issuer = |(place, _, _): (&str, &str, &str)| format!("{STACK_AUTH}/api/v1/{place}/{PROJECT}");
+    for kind in KINDS {
+        let claims = claims_of(kind, STACK_AUTH);
+        assert!(passes(&mut gateway, &signed(&claims, &json!({}))), "{kind:?}");
+        for other in KINDS.into_iter().filter(|other| *other != kind) {
+            let audience = format!("{PROJECT}{}", other.1);
+            for changes in [json!({ "iss": issuer(other) }), json!({ "aud": audience })] {
+                assert!(!passes(&mut gateway, &signed(&claims, &changes)), "{kind:?}: {changes}");
+            }
+        }
+        let (anonymous, restricted) = (kind == ANONYMOUS, kind != NORMAL);
+        let reason = if restricted { json!(null) } else { json!({ "type": "email_not_verified" }) };
+        for changes in [
+            json!({ "is_anonymous": !anonymous }),
+            json!({ "is_restricted": !restricted }),
+            json!({ "restricted_reason": reason }),
+            json!({ "branch_id": "dev" }),
+            json!({ "branch_id": null }),
+            json!({ "project_id": "other" }),
+            json!({ "iss": format!("https://evil.example/api/v1/{}/{PROJECT}", kind.0) }),
+        ] {
+            assert!(!passes(&mut gateway, &signed(&claims, &changes)), "{kind:?}: {changes}");
+        }
+    }
+}
+
+#[test]
+fn a_server_of_ones_own_is_the_only_issuer() {
+    let own = "https://stack.acme.example";
+    let mut gateway = gateway(json!({ "url": own, "user_types": "restricted" }));
+    for kind in [NORMAL, RESTRICTED] {
+        assert!(passes(&mut gateway, &signed(&claims_of(kind, own), &json!({}))), "{kind:?}");
+        for other in [STACK_AUTH, HEXCLAVE] {
+            assert!(!passes(&mut gateway, &signed(&claims_of(kind, other), &json!({}))), "{other}");
+        }
+    }
+    let mut gateway = Gateway::new(&configured("stack_auth", json!({ "url": HEXCLAVE })));
+    assert_eq!(gateway.tick(), 1);
+    assert_eq!(gateway.in_flight[0].endpoint.authority, "api.hexclave.com");
+    assert!(gateway.answer(200, &tokens::jwks([&*P256]).to_string()));
+    for url in [STACK_AUTH, HEXCLAVE] {
+        assert!(passes(&mut gateway, &signed(&claims_of(NORMAL, url), &json!({}))), "{url}");
+    }
+}
+
+#[test]
+fn a_user_type_that_is_not_known_is_refused() {
+    for wrong in [json!("all"), json!(""), json!(["normal"])] {
+        let configuration = configured("stack_auth", json!({ "user_types": wrong }));
+        let error = Config::parse(configuration.to_string().as_bytes(), &|_| None).expect_err("refused");
+        let error = error.to_string();
+        assert!(error.starts_with("providers.stack.user_types: found "), "{error}");
+    }
+}
+
+fn rest(extra: Value) -> Gateway {
+    let mut configuration = configured("stack_auth_rest", extra);
+    configuration["providers"]["stack"]["secret_key_variable"] = json!("STACK_KEY");
+    let environment = |name: &str| (name == "STACK_KEY").then(|| "ssk_secret".to_owned());
+    Gateway::of(Config::parse(configuration.to_string().as_bytes(), &environment).expect("valid"))
+}
+
+#[test]
+fn the_rest_api_is_asked_to_let_the_users_pass_that_count() {
+    for (user_types, allowed, url) in [
+        ("normal", &[][..], STACK_AUTH),
+        ("restricted", &["x-stack-allow-restricted-user"], HEXCLAVE),
+        ("anonymous", &["x-stack-allow-restricted-user", "x-stack-allow-anonymous-user"], STACK_AUTH),
+    ] {
+        let mut gateway = rest(json!({ "user_types": user_types, "url": url }));
+        let check = gateway
+            .ask(&get("/", &[("x-stack-access-token", "t1"), ("x-stack-allow-anonymous-user", "true")]));
+        let headers = check.call().headers.iter();
+        let sent: Vec<_> = headers
+            .filter(|(name, _)| name.starts_with("x-stack-allow"))
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+            .collect();
+        assert_eq!(sent, allowed.iter().map(|name| (*name, "true")).collect::<Vec<(&str, &str)>>());
+        assert_eq!(format!("https://{}", check.call().endpoint.authority), url);
+        assert_eq!(check.call().endpoint.path, "/api/v1/users/me");
+    }
+}
+
+#[test]
+fn what_the_rest_api_says_of_a_user_must_fit_the_users_that_count() {
+    let user = |anonymous: bool, restricted: bool, reason: Value| json!({ "id": "u-1", "is_anonymous": anonymous, "is_restricted": restricted, "restricted_reason": reason });
+    let reason = json!({ "type": "email_not_verified" });
+    for (said, least) in [
+        (json!({ "id": "u-1" }), 0),
+        (user(false, false, json!(null)), 0),
+        (user(false, true, reason.clone()), 1),
+        (user(true, true, json!({ "type": "anonymous" })), 2),
+        (user(true, false, json!(null)), 3),
+        (user(false, false, reason), 3),
+        (user(false, true, json!(null)), 3),
+    ] {
+        for (index, user_types) in ["normal", "restricted", "anonymous"].into_iter().enumerate() {
+            let mut gateway = rest(json!({ "user_types": user_types }));
+            let request = get("/", &[("x-stack-access-token", "t1")]);
+            let check = gateway.ask(&request);
+            assert!(gateway.answer_check(check, 200, &[], said.to_string().as_bytes()));
+            let passes = matches!(gateway.decide(&request), Decision::Forward(_));
+            assert_eq!(passes, least <= index, "{user_types}: {said}");
+            if !passes {
+                assert_eq!(gateway.refuse(&request).label(), "claim");
+            }
+        }
+    }
+}
