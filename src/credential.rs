@@ -7,10 +7,16 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use crate::browser_session::{Browser, own_cookies};
 use crate::config::{
-    Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, fold, is_token_char,
+    Config, Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, Wrapping, fold,
+    is_token_char,
 };
+use crate::json::{Json, Object};
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, cookie_pairs, is_named, percent_decode, query_pairs, trim_ows};
 use crate::time::UnixTime;
@@ -22,6 +28,8 @@ pub struct Credential {
     pub token: String,
     /// Where it was.
     pub place: Place,
+    /// Whether there was more than the token.
+    pub is_wrapped: bool,
     /// The providers that take credentials from there, in configuration order.
     pub providers: Vec<ProviderId>,
 }
@@ -36,6 +44,9 @@ pub struct Credentials {
 
 /// The most credentials that are looked at in one request: bounds the signatures that a request can have verified.
 const MAX_CREDENTIALS: usize = 8;
+
+/// The longest value that a token is taken out of, in bytes: one of the longest, another one beside it, and base64.
+const MAX_WRAPPED_BYTES: usize = 64 * 1024;
 
 /// What is wrong with what was found at a place.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -67,20 +78,22 @@ enum Presented {
 }
 
 impl Credentials {
-    /// What `head` presents to `providers`.
+    /// What `head` presents to `providers`, which are some of those of `config`.
     pub fn of<'p>(
         head: &RequestHead,
+        config: &Config,
         providers: impl IntoIterator<Item = (ProviderId, &'p Provider)>,
-        several: SeveralCredentials,
         now: UnixTime,
     ) -> Self {
+        let several = config.several_credentials;
+        let wrapped = wrapped_headers(head, config);
         let mut credentials = Self::default();
         for (id, provider) in providers {
             let mut seen: Vec<Place> = Vec::new();
             for location in &provider.locations {
                 let location = &*location_in(head, provider, location, now);
                 let place = location.place();
-                if seen.contains(&place) {
+                if seen.contains(&place) || (!location.is_wrapped() && is_among(&place, &wrapped)) {
                     continue;
                 }
                 if provider.takes_first_place && credentials.has_anything_for(id) {
@@ -101,7 +114,11 @@ impl Credentials {
                         Presented::Token(_) if is_cross_site(head, &place, provider.csrf.as_ref()) => {
                             credentials.faults.push((id, Fault::CrossSite));
                         }
-                        Presented::Token(token) => credentials.add(token, &place, id),
+                        Presented::Token(token)
+                            if provider.takes_same_token && credentials.has_token_for(id, &token) => {}
+                        Presented::Token(token) => {
+                            credentials.add(token, &place, location.is_wrapped(), id);
+                        }
                     }
                 }
             }
@@ -109,7 +126,7 @@ impl Credentials {
         credentials
     }
 
-    fn add(&mut self, token: String, place: &Place, id: ProviderId) {
+    fn add(&mut self, token: String, place: &Place, is_wrapped: bool, id: ProviderId) {
         let are_too_many = self.found.len() > MAX_CREDENTIALS;
         let mut known = self.found.iter_mut();
         match known.find(|known| known.place == *place && known.token == token) {
@@ -117,8 +134,14 @@ impl Credentials {
             Some(known) => known.providers.push(id),
             // One more than the bound says that there are too many.
             None if are_too_many => {}
-            None => self.found.push(Credential { token, place: place.clone(), providers: vec![id] }),
+            None => {
+                self.found.push(Credential { token, place: place.clone(), is_wrapped, providers: vec![id] });
+            }
         }
+    }
+
+    fn has_token_for(&self, id: ProviderId, token: &str) -> bool {
+        self.found.iter().any(|known| known.token == token && known.providers.contains(&id))
     }
 
     fn has_anything_for(&self, id: ProviderId) -> bool {
@@ -150,14 +173,39 @@ impl Credentials {
     }
 }
 
+/// The names of headers in `head` that hold more than a token, for whichever provider of `config`: nobody but the filter
+/// is to see what else is in them.
+pub fn wrapped_headers<'h>(head: &'h RequestHead, config: &Config) -> Vec<&'h [u8]> {
+    let locations = config.providers.iter().flat_map(|provider| &provider.locations);
+    let locations: Vec<_> = locations.filter(|location| location.is_wrapped()).collect();
+    let is_such = |(name, value): &(&[u8], &[u8])| {
+        locations.iter().any(|location| match location {
+            Location::Header { name: header, value_prefix, .. } => {
+                header.folded() == fold(name) && may_have_prefix(value, value_prefix)
+            }
+            Location::Query(_) | Location::Cookie(_) => false,
+        })
+    };
+    if locations.is_empty() {
+        Vec::new()
+    } else {
+        head.fields().filter(is_such).map(|(name, _)| name).collect()
+    }
+}
+
+fn is_among(place: &Place, names: &[&[u8]]) -> bool {
+    matches!(place, Place::Header(header) if names.iter().any(|name| header.folded() == fold(name)))
+}
+
 /// The places beside `spent` where there is something of `provider` that goes with it: the other cookies of a browser's
-/// session, and where the first place counts what is behind it, which nobody has verified.
+/// session; where the first place counts what is behind it, which nobody has verified; and where all must have the same
+/// token, the others that have it.
 pub fn passed_over(head: &RequestHead, provider: &Provider, spent: &Place) -> Vec<Place> {
     let mut passed_over: Vec<_> = match &provider.browser_session {
         Some(session) => own_cookies(head, session).into_iter().map(Place::Cookie).collect(),
         None => Vec::new(),
     };
-    if !provider.takes_first_place {
+    if !provider.takes_first_place && !provider.takes_same_token {
         return passed_over;
     }
     let is_filled = |location: &&Location| {
@@ -228,8 +276,9 @@ fn look(head: &RequestHead, location: &Location, several: SeveralCredentials) ->
     let item = match location {
         // A second spelling that a backend could take for this header holds a credential that nobody verified.
         Location::Header { name, .. } if has_other_spelling(head, name) => Presented::Several,
-        Location::Header { name, value_prefix } => {
-            let lines = head.values(name.as_str()).map(|value| in_header(value, value_prefix));
+        Location::Header { name, value_prefix, wrapping } => {
+            let in_line = |value| in_header(value, value_prefix, wrapping.as_ref());
+            let lines = head.values(name.as_str()).map(in_line);
             match several {
                 SeveralCredentials::Refuse => one_of(lines),
                 SeveralCredentials::VerifyAll => return lines.collect(),
@@ -272,32 +321,74 @@ fn one_of(presented: impl Iterator<Item = Presented>) -> Presented {
     }
 }
 
-fn in_header(value: &[u8], prefix: &str) -> Presented {
+fn in_header(value: &[u8], prefix: &str, wrapping: Option<&Wrapping>) -> Presented {
     let value = trim_ows(value);
-    let Some(scheme) = prefix.strip_suffix(' ').filter(|scheme| !scheme.is_empty()) else {
-        // No authentication scheme but a literal prefix, or none: as written, at the start.
-        return value
-            .strip_prefix(prefix.as_bytes())
-            .map_or(Presented::Nothing, |rest| token(trim_ows(rest)));
-    };
-    let has_scheme = |value: &[u8]| {
-        let (start, rest) = value.split_at_checked(scheme.len())?;
-        // Whatever cannot be part of the scheme's name ends it, and only spaces may stand before the token.
-        let ends = rest.first().is_none_or(|byte| !is_token_char(*byte));
-        let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
-        (ends && start.eq_ignore_ascii_case(scheme.as_bytes()))
-            .then(|| rest.get(spaces..).unwrap_or_default().to_vec())
-    };
-    match has_scheme(value) {
-        Some(rest) if rest.contains(&b',') => Presented::Several,
-        Some(rest) if rest.is_empty() => Presented::Malformed,
-        Some(rest) => token(&rest),
+    let (rest, has_scheme) = match (scheme_of(prefix), behind_prefix(value, prefix)) {
+        (scheme, Some(rest)) => (rest, scheme.is_some()),
         // Envoy joins repeated `authorization` lines with a comma before a filter sees them.
-        None if value.split(|byte| *byte == b',').any(|item| has_scheme(trim_ows(item)).is_some()) => {
-            Presented::Several
-        }
-        None => Presented::Nothing,
+        (Some(_), None) if may_have_prefix(value, prefix) => return Presented::Several,
+        (_, None) => return Presented::Nothing,
+    };
+    match wrapping {
+        Some(wrapping) if !wrapping.is_base64 => wrapped(rest, wrapping),
+        _ if has_scheme && rest.contains(&b',') => Presented::Several,
+        _ if has_scheme && rest.is_empty() => Presented::Malformed,
+        Some(wrapping) => wrapped(rest, wrapping),
+        None => token(if has_scheme { rest } else { trim_ows(rest) }),
     }
+}
+
+/// The authentication scheme of a prefix: what stands before its last space, if there is one.
+fn scheme_of(prefix: &str) -> Option<(&str, &str)> {
+    prefix.rsplit_once(' ').filter(|(scheme, _)| !scheme.is_empty())
+}
+
+/// What stands behind `prefix` in a value that starts with it: its scheme without case, any number of spaces, and the
+/// rest of it as written. Without a scheme all of it as written.
+fn behind_prefix<'v>(value: &'v [u8], prefix: &str) -> Option<&'v [u8]> {
+    let Some((scheme, literal)) = scheme_of(prefix) else {
+        return value.strip_prefix(prefix.as_bytes());
+    };
+    let (start, rest) = value.split_at_checked(scheme.len())?;
+    // Whatever cannot be part of the scheme's name ends it, and only spaces may stand before the token.
+    let ends = rest.first().is_none_or(|byte| !is_token_char(*byte));
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let rest = rest.get(spaces..).unwrap_or_default();
+    if ends && start.eq_ignore_ascii_case(scheme.as_bytes()) {
+        rest.strip_prefix(literal.as_bytes())
+    } else {
+        None
+    }
+}
+
+/// Whether a value starts with `prefix`, or an item of it does that was another line once.
+fn may_have_prefix(value: &[u8], prefix: &str) -> bool {
+    value.split(|byte| *byte == b',').any(|item| behind_prefix(trim_ows(item), prefix).is_some())
+}
+
+/// A token in a JSON object. One that is not there was taken back.
+fn wrapped(value: &[u8], wrapping: &Wrapping) -> Presented {
+    if value.is_empty() {
+        return Presented::Nothing;
+    }
+    if value.len() > MAX_WRAPPED_BYTES {
+        return Presented::Malformed;
+    }
+    let decoded = if wrapping.is_base64 { decode_base64(value) } else { Some(value.to_vec()) };
+    let object = decoded.as_deref().and_then(|text| Object::parse(text).ok());
+    match object.as_ref().map(|object| object.get(&wrapping.member)) {
+        Some(None | Some(Json::Null)) => Presented::Nothing,
+        Some(Some(Json::String(text))) => token(text.as_bytes()),
+        Some(Some(_)) | None => Presented::Malformed,
+    }
+}
+
+/// Base64 in either alphabet, with or without padding.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let is_for_urls = text.iter().any(|byte| matches!(byte, b'-' | b'_'));
+    let alphabet = if is_for_urls { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config).decode(text).ok()
 }
 
 /// A whole value as a `b64token` (RFC 6750 section 2.1). An empty value is a credential that was taken back.
@@ -324,7 +415,7 @@ mod tests {
     use super::*;
 
     fn bearer(value: &str) -> Presented {
-        in_header(value.as_bytes(), "Bearer ")
+        in_header(value.as_bytes(), "Bearer ", None)
     }
 
     fn some(token: &str) -> Presented {
@@ -360,7 +451,7 @@ mod tests {
         ] {
             assert_eq!(bearer(value), Presented::Malformed, "{value}");
         }
-        assert_eq!(in_header(b"Bearer a\xff", "Bearer "), Presented::Malformed);
+        assert_eq!(in_header(b"Bearer a\xff", "Bearer ", None), Presented::Malformed);
     }
 
     #[test]
@@ -375,11 +466,11 @@ mod tests {
 
     #[test]
     fn a_literal_prefix_is_matched_as_written_at_the_start() {
-        assert_eq!(in_header(b"JWT=a.b", "JWT="), some("a.b"));
-        assert_eq!(in_header(b"jwt=a.b", "JWT="), Presented::Nothing);
-        assert_eq!(in_header(b" a.b ", ""), some("a.b"));
-        assert_eq!(in_header(b"a b", ""), Presented::Malformed);
-        assert_eq!(in_header(b"", ""), Presented::Nothing);
+        assert_eq!(in_header(b"JWT=a.b", "JWT=", None), some("a.b"));
+        assert_eq!(in_header(b"jwt=a.b", "JWT=", None), Presented::Nothing);
+        assert_eq!(in_header(b" a.b ", "", None), some("a.b"));
+        assert_eq!(in_header(b"a b", "", None), Presented::Malformed);
+        assert_eq!(in_header(b"", "", None), Presented::Nothing);
     }
 
     fn head(fields: &[(&str, &str)]) -> RequestHead {
@@ -425,6 +516,7 @@ mod tests {
         let location = || Location::Header {
             name: HeaderName::for_test("authorization"),
             value_prefix: "Bearer ".to_owned(),
+            wrapping: None,
         };
         for second in ["Bearer b", "Bearer a", "Basic x", ""] {
             let fields = [("authorization", "Bearer a"), ("Authorization", second)];

@@ -92,8 +92,7 @@ impl Engine {
         if owned_headers.may_have_chosen_the_route(head, config) {
             return Decided::refuse(Rejection::ForgedHeader);
         }
-        let credentials =
-            Credentials::of(head, asked_providers(config, requirement), config.several_credentials, now);
+        let credentials = Credentials::of(head, config, asked_providers(config, requirement), now);
         let decoded = evidence::decode(&credentials);
         let tokens = evidence::parse(&decoded);
         let request = Request { head, arrived, now };
@@ -103,7 +102,7 @@ impl Engine {
         match granted {
             Ok(grant) => {
                 properties.extend(export::of_grant(&grant));
-                let decision = Decision::Forward(HeaderEdits::for_grant(head, owned_headers, &grant));
+                let decision = Decision::Forward(HeaderEdits::for_grant(head, config, owned_headers, &grant));
                 Decided { decision, properties, clears_route: clears_route(&grant) }
             }
             Err(Stop::Reject(rejection)) => Decided { properties, ..Decided::refuse(rejection) },

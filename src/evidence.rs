@@ -4,6 +4,7 @@
 //! verifies. However often a requirement asks for the same provider, a signature is verified once. What was not good is
 //! noted for [`export`].
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::authorize::{Authenticated, Awaited, Evidence, Stop};
@@ -12,7 +13,7 @@ use crate::config::{
     Audiences, CheckMode, Config, FailureMode, KeySource, Provider, ProviderId, Requirement, SessionCheck,
     SeveralCredentials,
 };
-use crate::credential::{Credential, Credentials, Place};
+use crate::credential::{Credential, Credentials, Place, wrapped_headers};
 use crate::export::{self, Property};
 use crate::jose::jwk::SignatureError;
 use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, is_token};
@@ -362,16 +363,21 @@ impl<'t, 'k> Presented<'t, 'k> {
         provider: (ProviderId, &Provider),
         parsed: &Parsed<'_>,
     ) -> Result<Question, Rejection> {
-        let Credential { token, place, .. } = parsed.credential;
+        let Credential { token, place, is_wrapped, .. } = parsed.credential;
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::InvalidToken(VerifyError::Form(TokenError::TooLong)));
         }
         let carrier = match place {
-            Place::Header(name) => Carrier::Header(name),
+            Place::Header(name) if !is_wrapped => Carrier::Header(name),
             Place::Cookie(name) => Carrier::Cookie(name),
-            Place::Query(_) => Carrier::Other,
+            Place::Header(_) | Place::Query(_) => Carrier::Other,
         };
-        let question = Question::about(token, carrier, self.request.head, provider, check);
+        let wrapped = wrapped_headers(self.request.head, self.config);
+        let head = match wrapped.as_slice() {
+            [] => Cow::Borrowed(self.request.head),
+            wrapped => Cow::Owned(self.request.head.without(wrapped)),
+        };
+        let question = Question::about(token, carrier, &head, provider, check);
         question.map_err(|error| match error {
             QuestionError::Malformed => Rejection::MalformedCredential,
             QuestionError::Several => Rejection::MultipleCredentials,

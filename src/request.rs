@@ -91,6 +91,19 @@ impl RequestHead {
             .map(|(_, value)| value.as_slice())
     }
 
+    /// Every field, as it was sent.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+    }
+
+    /// The same head without the fields of these names, compared without case.
+    #[must_use]
+    pub fn without(&self, names: &[&[u8]]) -> Self {
+        let is_kept = |field: &&HeaderField| !names.iter().any(|name| field.0.eq_ignore_ascii_case(name));
+        let fields = self.fields.iter().filter(is_kept).cloned().collect();
+        Self { fields, attributes: self.attributes.clone() }
+    }
+
     /// Every field name, as it was sent and as often.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.fields.iter().map(|(name, _)| name.as_slice())

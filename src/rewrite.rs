@@ -16,7 +16,7 @@ use crate::config::{
     ClaimEncoding, ClaimToHeader, Config, HeaderName, HeaderPattern, HeaderSource, Location, PayloadHeader,
     Provider, Requirement, fold,
 };
-use crate::credential::{Place, passed_over};
+use crate::credential::{Place, passed_over, wrapped_headers};
 use crate::jose::base64url;
 use crate::json::{Json, Number};
 use crate::request::{
@@ -112,7 +112,7 @@ impl OwnedHeaders {
 
 impl HeaderEdits {
     /// The edits for a request that was granted.
-    pub fn for_grant(head: &RequestHead, owned: &OwnedHeaders, grant: &Grant<'_>) -> Self {
+    pub fn for_grant(head: &RequestHead, config: &Config, owned: &OwnedHeaders, grant: &Grant<'_>) -> Self {
         let forged = owned.forged(head.names());
         let mut edits = Self(forged.into_iter().map(HeaderEdit::remove).collect());
         edits.0.extend(without_nominations(head, owned));
@@ -120,7 +120,8 @@ impl HeaderEdits {
         let spent = spent.flat_map(|Authenticated { provider, place, .. }| {
             iter::once((*place).clone()).chain(passed_over(head, provider, place))
         });
-        edits.0.extend(without_credentials(head, &spent.collect::<Vec<_>>()));
+        let wrapped = wrapped_headers(head, config);
+        edits.0.extend(without_credentials(head, &spent.collect::<Vec<_>>(), &wrapped));
         edits.0.extend(identity_headers(grant, owned));
         edits.0.extend(grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false")));
         edits
@@ -142,10 +143,14 @@ impl HeaderEdit {
     }
 }
 
-/// Takes credentials out of the request and leaves the rest of the places they were in byte for byte.
-fn without_credentials(head: &RequestHead, places: &[Place]) -> Vec<HeaderEdit> {
+/// Takes credentials out of the request and leaves the rest of the places they were in byte for byte. Headers that hold
+/// more than a credential go whatever became of it.
+fn without_credentials(head: &RequestHead, places: &[Place], wrapped: &[&[u8]]) -> Vec<HeaderEdit> {
     let is_one_of_them = |name: &&[u8]| {
-        places.iter().any(|place| matches!(place, Place::Header(header) if header.folded() == fold(name)))
+        wrapped.contains(name)
+            || places
+                .iter()
+                .any(|place| matches!(place, Place::Header(header) if header.folded() == fold(name)))
     };
     let headers: BTreeSet<_> = head.names().filter(is_one_of_them).collect();
     let mut edits: Vec<_> = headers.into_iter().map(HeaderEdit::remove).collect();

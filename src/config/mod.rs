@@ -121,6 +121,8 @@ pub struct Provider {
     /// Whether of credentials at several places the first one counts: header, query parameter, cookie. Otherwise they
     /// are [`several_credentials`](Config::several_credentials).
     pub takes_first_place: bool,
+    /// Whether several places may have the same token.
+    pub takes_same_token: bool,
     /// What an unsafe request must show when its credential is a cookie; nothing when `None`.
     pub csrf: Option<Csrf>,
     /// The session that it keeps in the cookies of a browser.
@@ -400,11 +402,22 @@ pub enum Location {
         name: HeaderName,
         /// What stands before the token; empty when the token is the whole value.
         value_prefix: String,
+        /// What the token is wrapped in; `None` when it is the rest of the value.
+        wrapping: Option<Wrapping>,
     },
     /// A query parameter, by its decoded name.
     Query(String),
     /// A cookie.
     Cookie(String),
+}
+
+/// A JSON object that a token travels in, with what is no business of the upstream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wrapping {
+    /// The member that is the token.
+    pub member: String,
+    /// Whether the object is in base64.
+    pub is_base64: bool,
 }
 
 /// A claim that becomes a header.
@@ -678,6 +691,13 @@ impl Config {
     /// Every provider with its id.
     pub fn providers(&self) -> impl Iterator<Item = (ProviderId, &Provider)> {
         self.providers.iter().enumerate().map(|(index, provider)| (ProviderId(index), provider))
+    }
+}
+
+impl Location {
+    /// Whether there is more than the token in what is found there.
+    pub const fn is_wrapped(&self) -> bool {
+        matches!(self, Self::Header { wrapping: Some(_), .. })
     }
 }
 

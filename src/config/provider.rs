@@ -15,7 +15,7 @@ use super::session_check::session_check;
 use super::value::{LONGEST_DURATION, Node};
 use super::{
     AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, HeaderPattern, HeaderSource,
-    KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher,
+    KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher, Wrapping,
 };
 use crate::json::Object;
 
@@ -154,12 +154,13 @@ fn parse(
     };
     let removed_headers = both(&mut fields, "remove_headers")?;
     let removed_headers = removed_headers.iter().map(HeaderPattern::parse).collect::<Result<_, _>>()?;
-    let takes_first_place = match fields.take("multiple_credentials")? {
-        None => false,
+    let (takes_first_place, takes_same_token) = match fields.take("multiple_credentials")? {
+        None => (false, false),
         Some(node) => match node.string()? {
-            "reject" => false,
-            "first" => true,
-            _ => return Err(node.expected("\"reject\" or \"first\"")),
+            "reject" => (false, false),
+            "first" => (true, false),
+            "same" => (false, true),
+            _ => return Err(node.expected("\"reject\", \"first\" or \"same\"")),
         },
     };
     let csrf = fields.take("csrf")?.map_or(Ok(None), |node| csrf(&node))?;
@@ -189,6 +190,7 @@ fn parse(
         claim_to_headers,
         removed_headers,
         takes_first_place,
+        takes_same_token,
         csrf,
         browser_session,
         allows_numeric_subject,
@@ -291,8 +293,9 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
             let mut header = Fields::of(item)?;
             let name = HeaderName::parse(&header.require("name")?)?;
             let value_prefix = header.take("value_prefix")?.map_or(Ok(""), |node| node.string())?;
+            let wrapping = wrapping(&mut header)?;
             header.finish(&[])?;
-            locations.push(Location::Header { name, value_prefix: value_prefix.to_owned() });
+            locations.push(Location::Header { name, value_prefix: value_prefix.to_owned(), wrapping });
         }
     }
     if let Some(node) = fields.take_unless("from_params", &FROM)? {
@@ -305,6 +308,7 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
         locations.push(Location::Header {
             name: HeaderName::known("authorization"),
             value_prefix: "Bearer ".to_owned(),
+            wrapping: None,
         });
         locations.push(Location::Query("access_token".to_owned()));
     }
@@ -314,6 +318,24 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
         _ => Reverse(0),
     });
     Ok(locations)
+}
+
+/// `json_member` and `value_encoding`.
+fn wrapping(header: &mut Fields<'_>) -> Result<Option<Wrapping>, ConfigError> {
+    let member = header.take("json_member")?;
+    let encoding = header.take("value_encoding")?;
+    let is_base64 = match &encoding {
+        None => false,
+        Some(node) => match node.string()? {
+            "base64" => true,
+            _ => return Err(node.expected("\"base64\", or no such field")),
+        },
+    };
+    match (member, encoding) {
+        (Some(member), _) => Ok(Some(Wrapping { member: member.non_empty_string()?.to_owned(), is_base64 })),
+        (None, Some(encoding)) => Err(encoding.error("an encoding of nothing", "\"json_member\" beside it")),
+        (None, None) => Ok(None),
+    }
 }
 
 fn claim_to_header(node: Node<'_>, default: ClaimEncoding) -> Result<ClaimToHeader, ConfigError> {
