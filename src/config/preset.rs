@@ -457,8 +457,13 @@ pub(super) const PRESETS: &[Preset] = &[
             "from_headers": [
                 { "name": "x-hexclave-access-token" },
                 { "name": "x-stack-access-token" },
+                { "name": "x-hexclave-auth", "json_member": "accessToken" },
+                { "name": "x-stack-auth", "json_member": "accessToken" },
+                { "name": "authorization", "value_prefix": "Bearer hexclave_", "value_encoding": "base64", "json_member": "accessToken" },
+                { "name": "authorization", "value_prefix": "Bearer stackauth_", "value_encoding": "base64", "json_member": "accessToken" },
                 { "name": "authorization", "value_prefix": "Bearer " }
             ],
+            "multiple_credentials": "same",
             "clock_skew_seconds": 5,
             "remove_headers": ["x-stack-*", "x-hexclave-*"],
             "claim_to_headers": [
@@ -505,8 +510,13 @@ pub(super) const PRESETS: &[Preset] = &[
             "from_headers": [
                 { "name": "x-hexclave-access-token" },
                 { "name": "x-stack-access-token" },
+                { "name": "x-hexclave-auth", "json_member": "accessToken" },
+                { "name": "x-stack-auth", "json_member": "accessToken" },
+                { "name": "authorization", "value_prefix": "Bearer hexclave_", "value_encoding": "base64", "json_member": "accessToken" },
+                { "name": "authorization", "value_prefix": "Bearer stackauth_", "value_encoding": "base64", "json_member": "accessToken" },
                 { "name": "authorization", "value_prefix": "Bearer " }
             ],
+            "multiple_credentials": "same",
             "remove_headers": ["x-stack-*", "x-hexclave-*"],
             "claim_to_headers": [
                 { "header_name": "x-auth-user-id", "claim_name": "id" },

@@ -1,6 +1,7 @@
 //! The presets of Stack Auth beyond the one shape that `presets.rs` has: kinds of users, and what tokens travel in.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use edge_authn::config::Config;
 use edge_authn::engine::Decision;
@@ -227,5 +228,249 @@ fn what_the_rest_api_says_of_a_user_must_fit_the_users_that_count() {
                 assert_eq!(gateway.refuse(&request).label(), "claim");
             }
         }
+    }
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// What the SDK sends in one header.
+fn tokens_as_json(access: &str) -> String {
+    json!({ "accessToken": access, "refreshToken": "r3fr35h" }).to_string()
+}
+
+/// The token in each of the places that it travels in.
+fn carriers(token: &str) -> Vec<(&'static str, String)> {
+    let json = tokens_as_json(token);
+    vec![
+        ("x-hexclave-access-token", token.to_owned()),
+        ("x-stack-access-token", token.to_owned()),
+        ("x-hexclave-auth", json.clone()),
+        ("X-Stack-Auth", json.clone()),
+        ("authorization", format!("Bearer hexclave_{}", base64(&json))),
+        ("authorization", format!("bearer  stackauth_{}", base64(&json).trim_end_matches('='))),
+        ("authorization", format!("Bearer {token}")),
+    ]
+}
+
+const WRAPPED: std::ops::Range<usize> = 2..6;
+
+#[test]
+fn the_token_counts_wherever_it_travels() {
+    let mut gateway = gateway(json!({}));
+    let token = signed(&claims_of(NORMAL, STACK_AUTH), &json!({}));
+    for carrier in carriers(&token) {
+        let received = gateway.forward(&get("/", &[("accept", "*/*".to_owned()), carrier.clone()]));
+        assert_eq!(received.values("x-auth-user-id"), ["u-1"], "{carrier:?}");
+        assert!(received.values("authorization").is_empty(), "{carrier:?}");
+        assert!(!received.0.iter().any(|(name, _)| name.starts_with("x-stack") || name.starts_with("x-hex")));
+        let bad = carriers(&signed(&claims_of(ANONYMOUS, STACK_AUTH), &json!({})));
+        let bad = bad.into_iter().find(|(name, _)| *name == carrier.0).unwrap();
+        assert_eq!(gateway.refuse(&get("/", &[bad])).status(), 401, "{carrier:?}");
+    }
+}
+
+#[test]
+fn one_token_may_be_at_several_places_and_two_tokens_may_not() {
+    let mut gateway = gateway(json!({}));
+    let one = signed(&claims_of(NORMAL, STACK_AUTH), &json!({}));
+    let other = signed(&claims_of(NORMAL, STACK_AUTH), &json!({ "sub": "u-2" }));
+    let (ones, others) = (carriers(&one), carriers(&other));
+    for (first, mine) in ones.iter().enumerate() {
+        for second in first + 1..ones.len() {
+            if mine.0 == ones[second].0 {
+                let both = get("/", &[mine.clone(), ones[second].clone()]);
+                assert_eq!(gateway.refuse(&both).status(), 400, "two lines of one header: {mine:?}");
+                continue;
+            }
+            let received = gateway.forward(&get("/", &[mine.clone(), ones[second].clone()]));
+            assert_eq!(received.values("x-auth-user-id"), ["u-1"]);
+            assert!(received.values("authorization").is_empty(), "{mine:?} {:?}", ones[second]);
+            assert!(
+                !received.0.iter().any(|(name, _)| name.starts_with("x-stack") || name.starts_with("x-hex"))
+            );
+            for two in [[mine.clone(), others[second].clone()], [others[second].clone(), mine.clone()]] {
+                let rejection = gateway.refuse(&get("/", &two));
+                assert_eq!((rejection.label(), rejection.status()), ("multiple_credentials", 400), "{two:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_refresh_token_reaches_no_upstream_on_any_path() {
+    let good = signed(&claims_of(NORMAL, STACK_AUTH), &json!({}));
+    for extra in [json!({}), json!({ "forward": true }), json!({ "remove_headers": [] })] {
+        let mut gateway = gateway(extra.clone());
+        for (path, token) in [
+            ("/", good.as_str()),
+            ("/open", good.as_str()),
+            ("/open", "a.b.c"),
+            ("/optional", good.as_str()),
+            ("/whatever", good.as_str()),
+            ("/whatever", "a.b.c"),
+            ("/open", "not a token"),
+        ] {
+            for carrier in &carriers(token)[WRAPPED] {
+                for more in [("accept", "*/*"), ("authorization", "Basic YTpi"), ("x_stack_auth", "{}")] {
+                    if more.0 != "accept" && path != "/open" {
+                        continue;
+                    }
+                    let received =
+                        gateway.forward(&get(path, &[(more.0, more.1.to_owned()), carrier.clone()]));
+                    let secrets =
+                        ["r3fr35h", &base64("r3fr35h")[..6], "stackauth_", "hexclave_", "refreshToken"];
+                    for secret in secrets {
+                        assert!(
+                            received.0.iter().all(|(_, value)| !value.contains(secret)),
+                            "{extra} {path} {carrier:?}: {received:?}"
+                        );
+                    }
+                }
+            }
+        }
+        // Lines that the proxy has joined.
+        let joined = format!("Basic YTpi, Bearer stackauth_{}", base64(&tokens_as_json(&good)));
+        assert!(
+            gateway.forward(&get("/open", &[("authorization", joined)])).values("authorization").is_empty()
+        );
+        let basic = gateway.forward(&get("/open", &[("authorization", "Basic YTpi")]));
+        assert_eq!(basic.values("authorization"), ["Basic YTpi"]);
+    }
+    let received = gateway(json!({ "forward": true })).forward(&get_with("/", &good));
+    assert_eq!(
+        received.values("authorization"),
+        [format!("Bearer {good}")],
+        "what is the token alone goes on"
+    );
+}
+
+#[test]
+fn a_carrier_without_an_access_token_is_no_credential() {
+    let mut gateway = gateway(json!({}));
+    for json in [r#"{"accessToken":null,"refreshToken":"r3fr35h"}"#, r#"{"refreshToken":"r3fr35h"}"#, "{}"] {
+        for carrier in [
+            ("x-stack-auth", json.to_owned()),
+            ("authorization", format!("Bearer stackauth_{}", base64(json))),
+        ] {
+            let head = |path| get(path, std::slice::from_ref(&carrier));
+            assert_eq!(gateway.refuse(&head("/")).label(), "missing_credential", "{carrier:?}");
+            let received = gateway.forward(&head("/optional"));
+            assert!(received.values(carrier.0).is_empty(), "{carrier:?}");
+        }
+    }
+    let token = signed(&claims_of(NORMAL, STACK_AUTH), &json!({}));
+    let signed_out = ("x-stack-auth", r#"{"accessToken":null}"#.to_owned());
+    let received = gateway.forward(&get("/", &[signed_out, ("x-stack-access-token", token)]));
+    assert_eq!(received.values("x-auth-user-id"), ["u-1"]);
+}
+
+#[test]
+fn a_carrier_that_cannot_be_read_is_refused() {
+    let mut gateway = gateway(json!({}));
+    let token = signed(&claims_of(NORMAL, STACK_AUTH), &json!({}));
+    let good = tokens_as_json(&token);
+    let twice = format!(r#"{{"accessToken":"{token}","accessToken":"a.b.c"}}"#);
+    for value in [
+        "x",
+        "[]",
+        "\"a.b.c\"",
+        "null",
+        r#"{"accessToken":1}"#,
+        r#"{"accessToken":["a.b.c"]}"#,
+        r#"{"accessToken":"a b"}"#,
+        &twice,
+        &format!("{good},{good}"),
+        &good[1..],
+        &format!("{{\"accessToken\":\"{}\"}}", "a".repeat(70_000)),
+    ] {
+        for carrier in [
+            ("x-stack-auth", value.to_owned()),
+            ("authorization", format!("Bearer stackauth_{}", base64(value))),
+        ] {
+            let rejection = gateway.refuse(&get("/", std::slice::from_ref(&carrier)));
+            assert_eq!((rejection.label(), rejection.status()), ("malformed_credential", 401), "{carrier:?}");
+        }
+    }
+    for value in ["Bearer stackauth_", "Bearer stackauth_!", "Bearer stackauth_e30 x", "Bearer stackauth_e"] {
+        assert_eq!(
+            gateway.refuse(&get("/", &[("authorization", value)])).label(),
+            "malformed_credential",
+            "{value}"
+        );
+    }
+    let spelt =
+        gateway.refuse(&get("/", &[("x_stack_auth", good.as_str()), ("x-stack-auth", good.as_str())]));
+    assert_eq!(spelt.status(), 400);
+}
+
+#[test]
+fn no_identity_provider_is_sent_what_stands_beside_the_token() {
+    let token = "t1.t2.t3";
+    let mut gateway = rest(json!({}));
+    for carrier in carriers(token) {
+        let check = gateway.ask(&get("/", std::slice::from_ref(&carrier)));
+        let sent = &check.call().headers;
+        let of =
+            |name: &str| sent.iter().find(|(known, _)| known == name).map(|(_, value)| value.to_string());
+        assert_eq!(of("x-stack-access-token").as_deref(), Some(token), "{carrier:?}");
+        assert!(!sent.iter().any(|(_, value)| value.contains("r3fr35h")), "{carrier:?}");
+        gateway.answer_check(check, 500, &[], b"");
+        gateway.advance(Duration::from_secs(1));
+    }
+    // Another provider takes bearer tokens of any form, and asks with the client's own header.
+    let mut configuration = configured("stack_auth", json!({}));
+    configuration["providers"]["other"] = json!({
+        "session_check": { "kind": "forward_auth", "http_uri": { "uri": "https://other.example/", "cluster": "o" },
+            "request_headers": ["authorization", "x-stack-auth", "x-device"] },
+        "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }, { "name": "x-token" }],
+    });
+    configuration["rules"] =
+        json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "other" } }]);
+    let mut gateway = Gateway::new(&configuration);
+    let wrapped = carriers(token);
+    for carrier in &wrapped[WRAPPED] {
+        let alone = gateway.refuse(&get("/", std::slice::from_ref(carrier)));
+        assert_eq!(alone.label(), "missing_credential", "{carrier:?}");
+        let request =
+            get("/", &[carrier.clone(), ("x-token", "t9".to_owned()), ("x-device", "d".to_owned())]);
+        let check = gateway.ask(&request);
+        let sent: Vec<_> =
+            check.call().headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+        assert!(
+            sent.contains(&("authorization", "Bearer t9")) && sent.contains(&("x-device", "d")),
+            "{sent:?}"
+        );
+        assert!(!sent.iter().any(|(name, _)| *name == "x-stack-auth"), "{sent:?}");
+        gateway.answer_check(check, 500, &[], b"");
+        gateway.advance(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn what_a_token_is_wrapped_in_must_be_said_in_full() {
+    let message = |header: Value| {
+        let configuration = configured("stack_auth", json!({ "from_headers": [header] }));
+        Config::parse(configuration.to_string().as_bytes(), &|_| None).expect_err("refused").to_string()
+    };
+    for (header, expected) in [
+        (
+            json!({ "name": "x-a", "value_encoding": "base64" }),
+            "value_encoding: found an encoding of nothing",
+        ),
+        (
+            json!({ "name": "x-a", "json_member": "t", "value_encoding": "hex" }),
+            "value_encoding: found the string",
+        ),
+        (json!({ "name": "x-a", "json_member": "" }), "json_member: found"),
+        (json!({ "name": "x-a", "json_member": 1 }), "json_member: found"),
+    ] {
+        let error = message(header.clone());
+        assert!(
+            error.starts_with(&format!("providers.stack.from_headers[0].{expected}")),
+            "{header}: {error}"
+        );
     }
 }
