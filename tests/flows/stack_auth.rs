@@ -320,8 +320,7 @@ fn the_refresh_token_reaches_no_upstream_on_any_path() {
                     }
                     let received =
                         gateway.forward(&get(path, &[(more.0, more.1.to_owned()), carrier.clone()]));
-                    let secrets =
-                        ["r3fr35h", &base64("r3fr35h")[..6], "stackauth_", "hexclave_", "refreshToken"];
+                    let secrets = ["r3fr35h", "stackauth_", "hexclave_", "refreshToken"];
                     for secret in secrets {
                         assert!(
                             received.0.iter().all(|(_, value)| !value.contains(secret)),
@@ -383,7 +382,7 @@ fn a_carrier_that_cannot_be_read_is_refused() {
         r#"{"accessToken":"a b"}"#,
         &twice,
         &format!("{good},{good}"),
-        &good[1..],
+        good.strip_prefix('{').unwrap(),
         &format!("{{\"accessToken\":\"{}\"}}", "a".repeat(70_000)),
     ] {
         for carrier in [
