@@ -35,6 +35,8 @@ enum Kind {
     Host,
     /// A name without anything that means something in a URL or in JSON.
     Name,
+    /// What a name begins with, or nothing.
+    Prefix,
     /// Also with slashes, as in a URL or a path.
     Text,
 }
@@ -99,14 +101,19 @@ pub(super) const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "authgear_resolver",
-        parameters: &[needed("endpoint", Kind::Url), CLUSTER],
+        parameters: &[
+            needed("endpoint", Kind::Url),
+            Parameter { name: "cookie_prefix", kind: Kind::Prefix, default: Some("") },
+            CLUSTER,
+        ],
         needs_audiences: false,
         fields: r#"{
             "session_check": {
                 "kind": "forward_auth",
                 "http_uri": { "uri": "{endpoint}/_resolver/resolve", "cluster": "{cluster}" },
                 "request_headers": ["authorization"],
-                "cookies": ["app_session", "app_access_token", "session"],
+                "cookies": ["{cookie_prefix}app_session", "{cookie_prefix}app_access_token", "{cookie_prefix}session"],
+                "cookies_together": true,
                 "headers": { "x-forwarded-proto": "https" },
                 "allow": { "status": [200], "header": "x-authgear-session-valid", "value": "true" },
                 "claims_from_headers": [
@@ -120,7 +127,7 @@ pub(super) const PRESETS: &[Preset] = &[
                 ]
             },
             "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }],
-            "from_cookies": ["app_session", "app_access_token", "session"],
+            "from_cookies": ["{cookie_prefix}app_session", "{cookie_prefix}app_access_token", "{cookie_prefix}session"],
             "multiple_credentials": "first",
             "csrf": true,
             "remove_headers": ["x-authgear-*"],
@@ -639,6 +646,10 @@ impl Kind {
             }
             Self::Host => (is_of(text, b"-.:"), "a host such as \"id.example\", without a scheme"),
             Self::Name => (is_of(text, b"-._"), "a name of letters, digits, \"-\", \"_\" and \".\""),
+            Self::Prefix => (
+                text.is_empty() || is_of(text, b"-._"),
+                "letters, digits, \"-\", \"_\" and \".\", or nothing",
+            ),
             Self::Text => (is_of(text, b"-._~:/|"), "a name of letters, digits and \"-._~:/|\""),
         };
         if is_valid { Ok(text) } else { Err(node.expected(expected)) }

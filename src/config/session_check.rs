@@ -28,8 +28,15 @@ const DEFAULT_CODE_MEMBER: &str = "code";
 /// The fields of every kind.
 const COMMON_FIELDS: [&str; 8] =
     ["kind", "mode", "interval", "max_unchecked", "http_uri", "cache_ttl", "negative_ttl", "failure_mode"];
-const FORWARD_AUTH_FIELDS: [&str; 6] =
-    ["request_headers", "cookies", "headers", "allow", "deny_status", "claims_from_headers"];
+const FORWARD_AUTH_FIELDS: [&str; 7] = [
+    "request_headers",
+    "cookies",
+    "cookies_together",
+    "headers",
+    "allow",
+    "deny_status",
+    "claims_from_headers",
+];
 const USER_INFO_FIELDS: [&str; 4] = ["credential_header", "headers", "deny", "code_member"];
 const INTROSPECTION_FIELDS: [&str; 3] = ["client_id", "client_secret", "auth_method"];
 
@@ -117,6 +124,9 @@ pub struct ForwardAuth {
     pub request_headers: Vec<HeaderName>,
     /// The client's cookies that are sent.
     pub cookies: Vec<String>,
+    /// Whether those that may be credentials are sent together when one of them is the credential: the identity provider
+    /// takes the first that is good.
+    pub sends_cookies_together: bool,
     /// What else is sent.
     pub headers: Vec<FixedHeader>,
     /// Which answers are good.
@@ -282,7 +292,7 @@ fn parse(
         },
     };
     let kind = match kind.string()? {
-        "forward_auth" => CheckKind::ForwardAuth(forward_auth(&mut fields, environment)?),
+        "forward_auth" => CheckKind::ForwardAuth(forward_auth(&mut fields, keys, environment)?),
         "user_info" => CheckKind::UserInfo(user_info(&mut fields, environment)?),
         "introspection" => CheckKind::Introspection(introspection(&mut fields, environment)?),
         _ => return Err(kind.expected("\"forward_auth\", \"user_info\" or \"introspection\"")),
@@ -327,7 +337,11 @@ fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigEr
     }
 }
 
-fn forward_auth(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result<ForwardAuth, ConfigError> {
+fn forward_auth(
+    fields: &mut Fields<'_>,
+    keys: &KeySource,
+    environment: Environment<'_>,
+) -> Result<ForwardAuth, ConfigError> {
     let request_headers = match fields.take("request_headers")? {
         None => vec![HeaderName::known("authorization")],
         Some(node) => node.items()?.iter().map(client_header).collect::<Result<_, _>>()?,
@@ -336,6 +350,14 @@ fn forward_auth(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result
         None => Vec::new(),
         Some(node) => node.items()?.iter().map(cookie_name).collect::<Result<_, _>>()?,
     };
+    let together = fields.take("cookies_together")?;
+    let sends_cookies_together = together.as_ref().map_or(Ok(false), Node::boolean)?;
+    if let (Some(node), true, KeySource::Local(_) | KeySource::Remote(_)) =
+        (&together, sends_cookies_together, keys)
+    {
+        // What keys have verified is one of them, and the answer may be about another one.
+        return Err(node.error("cookies that are asked about as one, and keys", "no keys, or false"));
+    }
     // A credential that is in none of these goes there.
     let sent = [request_headers.as_slice(), &[HeaderName::known("authorization")]].concat();
     let headers = fixed_headers(fields.take("headers")?, environment, &sent)?;
@@ -348,7 +370,15 @@ fn forward_auth(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result
         None => Vec::new(),
         Some(node) => node.items()?.into_iter().map(header_to_claim).collect::<Result<Vec<_>, _>>()?,
     };
-    Ok(ForwardAuth { request_headers, cookies, headers, allow, denied_statuses, claims })
+    Ok(ForwardAuth {
+        request_headers,
+        cookies,
+        sends_cookies_together,
+        headers,
+        allow,
+        denied_statuses,
+        claims,
+    })
 }
 
 fn user_info(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result<UserInfo, ConfigError> {

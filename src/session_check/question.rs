@@ -111,7 +111,8 @@ impl QuestionId {
 }
 
 /// The listed headers and cookies. Of those that may carry credentials, only the one that carries this one: asked about
-/// two, the identity provider would choose. A credential that none of them carries is a bearer token.
+/// two, the identity provider would choose. Where it is to choose between cookies, all of them. A credential that none of
+/// them carries is a bearer token.
 fn forward_auth(
     mut call: Call,
     settings: &ForwardAuth,
@@ -133,11 +134,13 @@ fn forward_auth(
             is_sent |= carries_it;
         }
     }
+    let is_listed = |carrier| matches!(carrier, Carrier::Cookie(name) if settings.cookies.iter().any(|known| known == name));
+    let are_together = settings.sends_cookies_together && is_listed(carrier);
     let mut cookies = String::new();
     for name in &settings.cookies {
         let carries_it = carrier == Carrier::Cookie(name);
         let may_carry = |location: &Location| matches!(location, Location::Cookie(other) if other == name);
-        if !carries_it && provider.locations.iter().any(may_carry) {
+        if !carries_it && !are_together && provider.locations.iter().any(may_carry) {
             continue;
         }
         let pairs = head.values("cookie").flat_map(cookie_pairs);

@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod authgear_resolver;
 mod browser_session;
 mod browsers;
 mod configuration;
