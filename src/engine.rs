@@ -41,6 +41,8 @@ pub struct Decided {
     pub properties: Vec<Property>,
     /// Whether its route is to be chosen anew.
     pub clears_route: bool,
+    /// `set-cookie` lines for the answer to it, if it is told to authenticate.
+    pub set_cookies: Vec<String>,
 }
 
 /// The filter's logic for one configuration.
@@ -98,17 +100,20 @@ impl Engine {
         let request = Request { head, arrived, now };
         let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions);
         let granted = authorize(requirement, &mut evidence);
+        let set_cookies = evidence.take_clearing_lines();
         let mut properties = evidence.into_failures();
         match granted {
             Ok(grant) => {
                 properties.extend(export::of_grant(&grant));
                 let decision = Decision::Forward(HeaderEdits::for_grant(head, config, owned_headers, &grant));
-                Decided { decision, properties, clears_route: clears_route(&grant) }
+                let (clears_route, set_cookies) = (clears_route(&grant), Vec::new());
+                Decided { decision, properties, clears_route, set_cookies }
             }
-            Err(Stop::Reject(rejection)) => Decided { properties, ..Decided::refuse(rejection) },
-            Err(Stop::Await(awaited)) => {
-                Decided { decision: Decision::Await(awaited), properties: Vec::new(), clears_route: false }
+            Err(Stop::Reject(rejection)) => {
+                let set_cookies = if rejection.is_challenge() { set_cookies } else { Vec::new() };
+                Decided { properties, set_cookies, ..Decided::refuse(rejection) }
             }
+            Err(Stop::Await(awaited)) => Decided::of(Decision::Await(awaited)),
         }
     }
 
@@ -237,7 +242,11 @@ impl Engine {
 impl Decided {
     /// A refusal that leaves nothing.
     pub const fn refuse(rejection: Rejection) -> Self {
-        Self { decision: Decision::Refuse(rejection), properties: Vec::new(), clears_route: false }
+        Self::of(Decision::Refuse(rejection))
+    }
+
+    const fn of(decision: Decision) -> Self {
+        Self { decision, properties: Vec::new(), clears_route: false, set_cookies: Vec::new() }
     }
 }
 

@@ -20,7 +20,9 @@ use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, TokenError, UnverifiedTo
 use crate::keys::{KeyStore, Keys, LookUp};
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
-use crate::session_check::{Carrier, Checker, Confirmed, Question, QuestionError, Standing, Verdict};
+use crate::session_check::{
+    Carrier, Checker, Confirmed, Question, QuestionError, QuestionId, Standing, Verdict,
+};
 use crate::time::UnixTime;
 use crate::verify::{
     SignedToken, VerifiedIdentity, VerifyError, check_header, check_issuer, may_be_good, verify_signature,
@@ -135,6 +137,8 @@ pub struct Presented<'t, 'k> {
     /// What is known of the signature of a token (by its place in `tokens`) and the keys of a provider.
     signatures: Vec<(usize, ProviderId, Result<SignedToken<'t>, VerifyError>)>,
     failures: Vec<Property>,
+    /// What takes cookies back from the client.
+    clearing: Vec<String>,
 }
 
 impl<'t> Evidence<'t> for Presented<'t, '_> {
@@ -198,7 +202,13 @@ impl<'t, 'k> Presented<'t, 'k> {
             sessions,
             signatures: Vec::new(),
             failures: Vec::new(),
+            clearing: Vec::new(),
         }
+    }
+
+    /// The `set-cookie` lines of the denials that this request has waited for.
+    pub fn take_clearing_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.clearing)
     }
 
     /// The status of everything that was not good, where the configuration asks for it.
@@ -332,6 +342,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         let question = self.question(check, (id, provider), parsed)?;
         let question_id = question.id;
         let standing = self.sessions.ask(question, arrived, now);
+        self.note_clearing_lines(&question_id);
         let confirmed = confirmed(standing, Awaited::Answer(id, question_id), check.failure_mode)?;
         let identity = VerifiedIdentity::of_answer(&confirmed, local, provider, audiences, now);
         Ok(identity.map_err(Rejection::InvalidToken)?)
@@ -351,7 +362,17 @@ impl<'t, 'k> Presented<'t, 'k> {
         match self.sessions.watch(question, local.expires(provider), arrived, now) {
             None => Ok(()),
             Some(standing) => {
+                self.note_clearing_lines(&question_id);
                 confirmed(standing, Awaited::Answer(id, question_id), check.failure_mode).map(drop)
+            }
+        }
+    }
+
+    fn note_clearing_lines(&mut self, question: &QuestionId) {
+        let Request { arrived, now, .. } = self.request;
+        for line in self.sessions.clearing_lines(question, arrived, now) {
+            if !self.clearing.contains(line) {
+                self.clearing.push(line.clone());
             }
         }
     }

@@ -28,13 +28,14 @@ const DEFAULT_CODE_MEMBER: &str = "code";
 /// The fields of every kind.
 const COMMON_FIELDS: [&str; 8] =
     ["kind", "mode", "interval", "max_unchecked", "http_uri", "cache_ttl", "negative_ttl", "failure_mode"];
-const FORWARD_AUTH_FIELDS: [&str; 7] = [
+const FORWARD_AUTH_FIELDS: [&str; 8] = [
     "request_headers",
     "cookies",
     "cookies_together",
     "headers",
     "allow",
     "deny_status",
+    "relay_set_cookie",
     "claims_from_headers",
 ];
 const USER_INFO_FIELDS: [&str; 4] = ["credential_header", "headers", "deny", "code_member"];
@@ -133,6 +134,8 @@ pub struct ForwardAuth {
     pub allow: Allow,
     /// The statuses of a denial.
     pub denied_statuses: Vec<u16>,
+    /// The cookies that a denial may clear at the client.
+    pub relayed_cookies: Vec<String>,
     /// What becomes claims.
     pub claims: Vec<HeaderToClaim>,
 }
@@ -366,6 +369,10 @@ fn forward_auth(
         None => vec![401, 403],
         Some(node) => node.items()?.iter().map(status).collect::<Result<_, _>>()?,
     };
+    let relayed_cookies = match fields.take("relay_set_cookie")? {
+        None => Vec::new(),
+        Some(node) => node.items()?.iter().map(cookie_name).collect::<Result<_, _>>()?,
+    };
     let claims = match fields.take("claims_from_headers")? {
         None => Vec::new(),
         Some(node) => node.items()?.into_iter().map(header_to_claim).collect::<Result<Vec<_>, _>>()?,
@@ -377,6 +384,7 @@ fn forward_auth(
         headers,
         allow,
         denied_statuses,
+        relayed_cookies,
         claims,
     })
 }

@@ -183,7 +183,7 @@ impl SharedGateway {
                 }
                 outcome
             }
-            Decision::Refuse(rejection) => self.refuse(rejection, head),
+            Decision::Refuse(rejection) => self.refuse_with(rejection, head, &decided.set_cookies),
             Decision::Await(_) => self.refuse(&Rejection::Overloaded, head),
         }
     }
@@ -238,8 +238,12 @@ impl SharedGateway {
     }
 
     fn refuse(&self, rejection: &Rejection, head: &RequestHead) -> Outcome {
+        self.refuse_with(rejection, head, &[])
+    }
+
+    fn refuse_with(&self, rejection: &Rejection, head: &RequestHead, set_cookies: &[String]) -> Outcome {
         let answers = self.with(|gateway| Some(gateway.engine.as_ref()?.config().answers.clone()));
-        send(rejection, &answers.unwrap_or_default(), head)
+        send(rejection, &answers.unwrap_or_default(), head, set_cookies)
     }
 }
 
@@ -567,15 +571,17 @@ fn forward(edits: &HeaderEdits, passed: &Passed) -> Outcome {
             passed.set(true);
             Outcome::Continue
         }
-        Err(error) => send(&host_failure(error), &Answers::default(), &RequestHead::default()),
+        Err(error) => send(&host_failure(error), &Answers::default(), &RequestHead::default(), &[]),
     }
 }
 
-fn send(rejection: &Rejection, answers: &Answers, head: &RequestHead) -> Outcome {
+fn send(rejection: &Rejection, answers: &Answers, head: &RequestHead, set_cookies: &[String]) -> Outcome {
     let level = if rejection.status() >= 500 { LogLevel::Warn } else { LogLevel::Debug };
     calls::log(level, &format!("edge-authn: refused: {rejection}"));
     // When even this fails the request stays paused, which is closed.
-    log_failure(calls::send_reply(&rejection.reply(answers, head)));
+    let mut reply = rejection.reply(answers, head);
+    reply.headers.extend(set_cookies.iter().map(|line| ("set-cookie", line.clone())));
+    log_failure(calls::send_reply(&reply));
     Outcome::Pause
 }
 

@@ -155,6 +155,11 @@ impl Rejection {
         self.answer().status
     }
 
+    /// Whether it tells the client to authenticate (401).
+    pub fn is_challenge(&self) -> bool {
+        self.status() == 401
+    }
+
     /// The response to give to the request of this `head`.
     pub fn reply(&self, answers: &Answers, head: &RequestHead) -> Reply {
         let (status, body, challenge) = match answers.wording {

@@ -12,6 +12,7 @@ use crate::config::{CheckKind, Denial, ForwardAuth, HeaderName, HeaderToClaim, S
 use crate::jose::claims::RegisteredClaims;
 use crate::json::{Json, Object};
 use crate::request::HeaderField;
+use crate::session_check::clearing;
 use crate::time::UnixTime;
 
 /// What an identity provider said about a credential.
@@ -93,6 +94,16 @@ pub(super) fn read(
     match said {
         Ok(claims) => Confirmed::new(claims, allows_numeric_subject).map(Verdict::Confirmed),
         Err(denial) => Ok(Verdict::Denied(denial)),
+    }
+}
+
+/// The lines of a denial that clear cookies of the client, where the configuration has them passed on.
+pub(super) fn clearing_lines(check: &SessionCheck, reply: CallReply<'_>) -> Vec<String> {
+    match (&check.kind, reply) {
+        (CheckKind::ForwardAuth(settings), CallReply::Response { headers, .. }) => {
+            clearing::clearing_lines(headers, &settings.relayed_cookies)
+        }
+        _ => Vec::new(),
     }
 }
 

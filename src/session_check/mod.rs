@@ -7,6 +7,7 @@
 
 mod answer;
 mod background;
+mod clearing;
 mod question;
 mod table;
 
@@ -95,6 +96,8 @@ struct Answer {
     /// Until when it counts.
     until: UnixTime,
     said: Said,
+    /// Of a denial: what takes cookies back from the client, for those who have waited for it.
+    clearing: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,6 +124,11 @@ impl Answer {
             Said::Verdict(verdict) => Standing::Known(verdict.clone()),
             Said::Nothing => Standing::Unavailable,
         })
+    }
+
+    /// Whether a request that has `arrived` then has waited for it, rather than found it.
+    fn was_awaited(&self, arrived: UnixTime, now: UnixTime) -> bool {
+        arrived < now && arrived <= self.settled_at && self.settled_at <= now
     }
 
     /// When it is of no more use to anybody.
@@ -173,6 +181,13 @@ impl Checker {
             return Standing::Overloaded;
         }
         Standing::Pending
+    }
+
+    /// The `set-cookie` lines that a denial has for a request which has `arrived` then and waited for it. One that finds
+    /// the denial gets none: the cookies of its client may be newer.
+    pub fn clearing_lines(&self, question: &QuestionId, arrived: UnixTime, now: UnixTime) -> &[String] {
+        let denial = self.denied.get(question).filter(|denial| denial.was_awaited(arrived, now));
+        denial.map(|denial| denial.clearing.as_slice()).unwrap_or_default()
     }
 
     /// Where a request stands whose credential its keys have verified, and which expires at `ends`. `None` when it goes
@@ -284,7 +299,11 @@ impl Checker {
                 Verdict::Denied(_) => (&mut self.denied, &mut self.good),
                 Verdict::Confirmed(_) => (&mut self.good, &mut self.denied),
             };
-            let answer = Answer { asked_at, settled_at: now, until, said: Said::Verdict(verdict) };
+            let clearing = match &verdict {
+                Verdict::Denied(_) => answer::clearing_lines(settings, reply),
+                Verdict::Confirmed(_) => Vec::new(),
+            };
+            let answer = Answer { asked_at, settled_at: now, until, said: Said::Verdict(verdict), clearing };
             other.remove(&id);
             table.put(id, answer, Answer::ends);
             self.failed.remove(&id);
@@ -296,7 +315,8 @@ impl Checker {
     /// A failure counts for those who have waited for it.
     fn keep_failure(&mut self, id: QuestionId, asked_at: UnixTime, now: UnixTime) {
         if self.is_awaited(&id) {
-            let answer = Answer { asked_at, settled_at: now, until: now, said: Said::Nothing };
+            let (said, clearing) = (Said::Nothing, Vec::new());
+            let answer = Answer { asked_at, settled_at: now, until: now, said, clearing };
             self.failed.put(id, answer, Answer::ends);
         }
         self.close(id);

@@ -6,6 +6,7 @@ use edge_authn::config::Config;
 use edge_authn::engine::Decision;
 use edge_authn::request::{HeaderField, RequestHead};
 use edge_authn::session_check::Check;
+use edge_authn::time::UnixTime;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -171,4 +172,121 @@ fn a_denial_of_all_cookies_is_remembered_for_them_alone() {
     assert_eq!(gateway.refuse(&request).label(), "session_denied");
     assert_eq!(gateway.checks(), []);
     assert!(matches!(gateway.decide(&with_cookies("session=s1")), Decision::Await(_)));
+}
+
+/// The preset with a `session_check` of its own fields, and of `extra`.
+fn checking(extra: Value) -> Gateway {
+    let mut check = json!({
+        "kind": "forward_auth", "http_uri": { "uri": "https://acme.authgear.cloud/_resolver/resolve", "cluster": "authgear" },
+        "cookies": ["app_session", "app_access_token", "session"], "cookies_together": true,
+        "allow": { "status": [200], "header": "x-authgear-session-valid", "value": "true" },
+    });
+    for (name, value) in extra.as_object().unwrap() {
+        check[name] = value.clone();
+    }
+    gateway(json!({ "session_check": check }))
+}
+
+const CLEARING: &str = "session=; Path=/; Domain=acme.example; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax";
+
+/// A denial, with these cookies set.
+fn denial(set_cookies: &[&str]) -> Vec<HeaderField> {
+    let fields = set_cookies.iter().map(|value| ("set-cookie", *value));
+    let fields = fields.chain([("x-authgear-session-valid", "false")]);
+    fields.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is set at the client of a request that waited for this answer, and of one that came afterwards.
+fn set_cookies(
+    gateway: &mut Gateway,
+    request: &RequestHead,
+    status: u16,
+    answer: &[HeaderField],
+) -> [Vec<String>; 2] {
+    let arrived = gateway.now;
+    let check = gateway.ask(request);
+    gateway.advance(SECOND);
+    gateway.answer_check(check, status, answer, b"");
+    let waited = gateway.engine.decide_again(request, arrived, gateway.now);
+    let later = gateway.engine.decide(request, gateway.now);
+    [waited, later].map(|decided| {
+        assert!(!matches!(decided.decision, Decision::Await(_)), "{:?}", decided.decision);
+        decided.set_cookies
+    })
+}
+
+#[test]
+fn a_cookie_is_cleared_for_those_who_waited_for_the_denial_and_for_nobody_else() {
+    let mut gateway = checking(json!({ "relay_set_cookie": ["session"] }));
+    let request = with_cookies("session=stale");
+    let answer = denial(&[CLEARING, "other=; Max-Age=0", "session=evil; Path=/"]);
+    let [waited, later] = set_cookies(&mut gateway, &request, 200, &answer);
+    assert_eq!(waited, [CLEARING]);
+    assert_eq!(later, [""; 0], "the denial still counts, its cookie does not");
+    gateway.advance(SECOND);
+    assert_eq!(gateway.engine.decide(&request, gateway.now).set_cookies, [""; 0]);
+    assert_eq!(gateway.refuse(&request).label(), "session_denied");
+    assert_eq!(gateway.checks(), []);
+    let other = with_cookies("session=another");
+    let unheard = gateway.engine.decide_again(&other, UnixTime::from_secs(START), gateway.now);
+    assert!(matches!(unheard.decision, Decision::Await(_)) && unheard.set_cookies.is_empty());
+}
+
+#[test]
+fn no_cookie_is_set_where_that_is_not_asked_for_or_nothing_is_denied() {
+    let request = with_cookies("session=s1");
+    let relaying = || checking(json!({ "relay_set_cookie": ["session"] }));
+    let none = [Vec::<String>::new(), Vec::new()];
+    assert_eq!(
+        set_cookies(&mut gateway(json!({})), &request, 200, &denial(&[CLEARING])),
+        none,
+        "off by default"
+    );
+    assert_eq!(set_cookies(&mut checking(json!({})), &request, 200, &denial(&[CLEARING])), none);
+    let elsewhere = &mut checking(json!({ "relay_set_cookie": ["app_session"] }));
+    assert_eq!(set_cookies(elsewhere, &request, 200, &denial(&[CLEARING])), none);
+    let mut good = valid("alice");
+    good.extend(denial(&[CLEARING]).into_iter().take(1));
+    assert_eq!(set_cookies(&mut relaying(), &request, 200, &good), none, "a good answer");
+    let mut gateway = relaying();
+    let check = gateway.ask(&request);
+    let arrived = gateway.now;
+    gateway.advance(SECOND);
+    gateway.answer_check(check, 500, &denial(&[CLEARING]), b"");
+    let failed = gateway.engine.decide_again(&request, arrived, gateway.now);
+    assert!(
+        matches!(&failed.decision, Decision::Refuse(rejection) if rejection.status() == 503),
+        "{failed:?}"
+    );
+    assert_eq!(failed.set_cookies, [""; 0], "an answer that says nothing");
+}
+
+#[test]
+fn a_cookie_is_not_cleared_where_the_request_goes_on() {
+    let mut configuration = configured(json!({}));
+    configuration["rules"][0]["requires"] = json!({ "allow_missing_or_failed": {} });
+    configuration["providers"]["it"]["session_check"] = json!({
+        "kind": "forward_auth", "http_uri": { "uri": "https://acme.authgear.cloud/", "cluster": "authgear" },
+        "cookies": ["session"], "relay_set_cookie": ["session"],
+        "allow": { "header": "x-authgear-session-valid", "value": "true" },
+    });
+    let mut gateway = Gateway::new(&configuration);
+    let request = with_cookies("session=stale");
+    let decided = set_cookies(&mut gateway, &request, 200, &denial(&[CLEARING]));
+    assert_eq!(decided, [Vec::<String>::new(), Vec::new()]);
+    assert!(gateway.forward(&request).values("x-authgear-user-id").is_empty());
+}
+
+#[test]
+fn only_cookies_can_be_relayed() {
+    for wrong in [json!(["a=b"]), json!([""]), json!("session"), json!(["a b"]), json!(null)] {
+        let mut configuration = configured(json!({}));
+        configuration["providers"]["it"]["session_check"] = json!({
+            "kind": "forward_auth", "http_uri": { "uri": "https://a.example/", "cluster": "a" }, "relay_set_cookie": wrong });
+        let error =
+            Config::parse(configuration.to_string().as_bytes(), &|_| None).expect_err("refused").to_string();
+        assert!(error.starts_with("providers.it.session_check.relay_set_cookie"), "{error}");
+    }
 }
