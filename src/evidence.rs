@@ -461,7 +461,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         let parsed = self.parsed(position)?;
         let named = parsed.credential.providers.iter().copied().filter_map(|id| {
             let provider = self.config.provider(id)?;
-            parsed.may_be_of(provider).then_some((provider.issuers.is_empty() && parsed.is_token, id))
+            parsed.may_be_of(provider).then_some((provider.takes_any_issuer() && parsed.is_token, id))
         });
         match (named.min(), self.token(position)) {
             (Some((_, id)), _) => Ok(id),

@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::config::{Audiences, ClaimMatch, ClaimPattern, Provider, RequiredClaim, TokenPart};
+use crate::config::{
+    Audiences, ClaimMatch, ClaimPattern, IssuerTemplate, Provider, RequiredClaim, TokenPart,
+};
 use crate::jose::base64url;
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
@@ -98,12 +100,46 @@ pub fn check_header(token: &UnverifiedToken<'_>, provider: &Provider) -> Result<
 /// [`VerifyError::UnknownIssuer`].
 pub fn check_issuer(token: &UnverifiedToken<'_>, provider: &Provider) -> Result<(), VerifyError> {
     let claimed = token.payload.get("iss").and_then(Json::as_str);
-    let is_one_of_its = |issuer: &String| claimed == Some(issuer.as_str());
-    if provider.issuers.is_empty() || provider.issuers.iter().any(is_one_of_its) {
+    if provider.takes_any_issuer() || claimed.is_some_and(|issuer| is_of(provider, issuer, &token.payload)) {
         Ok(())
     } else {
         Err(VerifyError::UnknownIssuer)
     }
+}
+
+/// Whether `issuer` is one of those of `provider`, with these claims.
+fn is_of(provider: &Provider, issuer: &str, claims: &Object<'_>) -> bool {
+    provider.issuers.iter().any(|known| known == issuer)
+        || provider.issuer_template.as_ref().is_some_and(|template| {
+            let IssuerTemplate { before, after, .. } = template;
+            let value =
+                issuer.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after.as_str()));
+            value.is_some() && value == template_value(template, claims)
+        })
+}
+
+/// What stands in an issuer in place of the claim: nothing but a UUID, which means nothing in a URL.
+fn template_value<'c>(template: &IssuerTemplate, claims: &'c Object<'_>) -> Option<&'c str> {
+    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+    let value = claims.get(&template.claim).and_then(Json::as_str)?;
+    let groups = value.split('-').map(str::len);
+    let is_uuid = groups.eq(GROUPS) && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+    is_uuid.then_some(value)
+}
+
+/// Whether a key that names its issuer is one for this token, where that has a claim in it: by the same value in the
+/// same place.
+fn is_key_for(key_issuer: Option<&str>, token: &UnverifiedToken<'_>, provider: &Provider) -> bool {
+    let (Some(template), Some(key_issuer)) = (&provider.issuer_template, key_issuer) else { return true };
+    let issuer = token.payload.get("iss").and_then(Json::as_str);
+    let filled =
+        match key_issuer.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.1))) {
+            None => Some(key_issuer.to_owned()),
+            Some((before, after)) => {
+                template_value(template, &token.payload).map(|value| format!("{before}{value}{after}"))
+            }
+        };
+    issuer.is_some() && issuer == filled.as_deref()
 }
 
 /// Verifies that `token` is of `provider`, with its `keys`.
@@ -117,7 +153,9 @@ pub fn verify_signature<'t>(
     keys: &JwkSet,
 ) -> Result<SignedToken<'t>, VerifyError> {
     check_header(token, provider)?;
-    keys.verify(&token.header, token.compact, &provider.algorithms).map_err(VerifyError::Signature)?;
+    let is_for_it = |key_issuer: Option<&str>| is_key_for(key_issuer, token, provider);
+    let verified = keys.verify_with(&token.header, token.compact, &provider.algorithms, is_for_it);
+    verified.map_err(VerifyError::Signature)?;
     Ok(SignedToken { token, provider })
 }
 
@@ -281,8 +319,7 @@ impl<'t> VerifiedIdentity<'t> {
             }
         };
         let issuer = claims.get("iss").and_then(Json::as_str);
-        let is_of = |issuer: &str| provider.issuers.iter().any(|known| known == issuer);
-        if !provider.issuers.is_empty() && issuer.is_some_and(|issuer| !is_of(issuer)) {
+        if !provider.takes_any_issuer() && issuer.is_some_and(|issuer| !is_of(provider, issuer, &claims)) {
             return Err(VerifyError::UnknownIssuer);
         }
         let header = token.map(|token| &token.header_members);

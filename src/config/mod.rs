@@ -89,8 +89,10 @@ pub struct ProviderId(pub usize);
 pub struct Provider {
     /// Its name in the configuration.
     pub name: String,
-    /// What `iss` may be; not checked when empty.
+    /// What `iss` may be; not checked when empty and there is no template either.
     pub issuers: Vec<String>,
+    /// What else `iss` may be, with a claim in it.
+    pub issuer_template: Option<IssuerTemplate>,
     /// What `aud` may be.
     pub audiences: Audiences,
     /// What `sub` must be like; not checked when `None`.
@@ -139,6 +141,17 @@ pub struct Provider {
     pub exports: Exports,
     /// Whether the route is chosen anew once claims are in headers.
     pub clear_route_cache: bool,
+}
+
+/// An issuer with a claim in its name: one for each customer of an identity provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IssuerTemplate {
+    /// What stands before the claim.
+    pub before: String,
+    /// The claim, which must be a UUID.
+    pub claim: String,
+    /// What stands behind it.
+    pub after: String,
 }
 
 /// What `aud` of a token may be.
@@ -702,6 +715,11 @@ impl Location {
 }
 
 impl Provider {
+    /// Whether a token may be of any issuer.
+    pub const fn takes_any_issuer(&self) -> bool {
+        self.issuers.is_empty() && self.issuer_template.is_none()
+    }
+
     /// Every header that this provider can write.
     pub fn output_headers(&self) -> impl Iterator<Item = &HeaderName> {
         let claims = self.claim_to_headers.iter().map(|mapping| &mapping.header);

@@ -248,6 +248,24 @@ pub(super) const PRESETS: &[Preset] = &[
         }"#,
     },
     Preset {
+        name: "entra_multi_tenant",
+        parameters: &[CLUSTER],
+        needs_audiences: true,
+        fields: r#"{
+            "issuer_template": "https://login.microsoftonline.com/{tid}/v2.0",
+            "remote_jwks": { "http_uri": {
+                "uri": "https://login.microsoftonline.com/common/discovery/v2.0/keys", "cluster": "{cluster}"
+            } },
+            "algorithms": ["RS256"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "oid" },
+                { "header_name": "x-auth-tenant-id", "claim_name": "tid" },
+                { "header_name": "x-auth-scope", "claim_name": "scp" },
+                { "header_name": "x-auth-roles", "claim_name": "roles" }
+            ]
+        }"#,
+    },
+    Preset {
         name: "firebase",
         parameters: &[needed("project_id", Kind::Name), CLUSTER],
         needs_audiences: false,
@@ -355,6 +373,37 @@ pub(super) const PRESETS: &[Preset] = &[
                 { "header_name": "x-auth-email", "claim_name": "email" },
                 { "header_name": "x-auth-roles", "claim_name": "realm_access.roles" },
                 { "header_name": "x-auth-scope", "claim_name": "scope" }
+            ]
+        }"#,
+    },
+    Preset {
+        name: "kratos",
+        parameters: &[
+            needed("url", Kind::Url),
+            Parameter { name: "cookie", kind: Kind::Name, default: Some("ory_kratos_session") },
+            CLUSTER,
+        ],
+        needs_audiences: false,
+        fields: r#"{
+            "session_check": {
+                "kind": "user_info",
+                "http_uri": { "uri": "{url}/sessions/whoami", "cluster": "{cluster}" },
+                "credential_header": "x-session-token",
+                "cookies": ["{cookie}"],
+                "deny": [{ "status": 401 }, { "status": 403, "answer": 403 }]
+            },
+            "required_claims": [{ "claim_name": "active", "string_match": { "exact": "true" } }],
+            "from_headers": [
+                { "name": "x-session-token" },
+                { "name": "authorization", "value_prefix": "Bearer " }
+            ],
+            "from_cookies": ["{cookie}"],
+            "multiple_credentials": "first",
+            "csrf": true,
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "identity.id" },
+                { "header_name": "x-auth-session-id", "claim_name": "id" },
+                { "header_name": "x-auth-assurance", "claim_name": "authenticator_assurance_level" }
             ]
         }"#,
     },

@@ -15,7 +15,8 @@ use super::session_check::session_check;
 use super::value::{LONGEST_DURATION, Node};
 use super::{
     AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, HeaderPattern, HeaderSource,
-    KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher, Wrapping,
+    IssuerTemplate, KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher,
+    Wrapping,
 };
 use crate::json::Object;
 
@@ -26,6 +27,7 @@ const FIELDS: &[&str] = &[
     "preset",
     "issuer",
     "issuers",
+    "issuer_template",
     "audiences",
     "subjects",
     "typ",
@@ -64,6 +66,7 @@ const FIELDS: &[&str] = &[
 const MUST_NOT_BE_NULL: &[&str] = &[
     "issuer",
     "issuers",
+    "issuer_template",
     "audiences",
     "subjects",
     "typ",
@@ -120,6 +123,10 @@ fn parse(
     let more_issuers = fields
         .take_unless("issuers", &["issuer", "issuers"])?
         .map_or(Ok(Vec::new()), |node| node.strings())?;
+    let issuer_template = fields
+        .take_unless("issuer_template", &["issuer", "issuers", "issuer_template"])?
+        .map(|node| issuer_template(&node))
+        .transpose()?;
     let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
     let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
     let types = types(fields.take("typ")?)?;
@@ -176,6 +183,7 @@ fn parse(
     Ok(Provider {
         name: name.to_owned(),
         issuers,
+        issuer_template,
         types,
         authorized_parties,
         required_claims,
@@ -200,6 +208,18 @@ fn parse(
         exports,
         clear_route_cache,
     })
+}
+
+/// One claim in braces.
+fn issuer_template(node: &Node<'_>) -> Result<IssuerTemplate, ConfigError> {
+    let parts = node.string()?.split_once('{').and_then(|(before, rest)| {
+        let (claim, after) = rest.split_once('}')?;
+        let is_whole = !before.is_empty() && !claim.is_empty();
+        (is_whole && ![before, claim, after].concat().contains(['{', '}'])).then_some((before, claim, after))
+    });
+    let expected = "an issuer with one claim in braces, such as \"https://id.example/{tid}/v2.0\"";
+    let (before, claim, after) = parts.ok_or_else(|| node.expected(expected))?;
+    Ok(IssuerTemplate { before: before.to_owned(), claim: claim.to_owned(), after: after.to_owned() })
 }
 
 /// The items of a list that is written and of its default: more of them is never less safe.

@@ -38,7 +38,7 @@ const FORWARD_AUTH_FIELDS: [&str; 8] = [
     "relay_set_cookie",
     "claims_from_headers",
 ];
-const USER_INFO_FIELDS: [&str; 4] = ["credential_header", "headers", "deny", "code_member"];
+const USER_INFO_FIELDS: [&str; 5] = ["credential_header", "cookies", "headers", "deny", "code_member"];
 const INTROSPECTION_FIELDS: [&str; 3] = ["client_id", "client_secret", "auth_method"];
 
 /// Header fields of a client that must not go out, and that a configuration must not add: they frame or route a
@@ -154,6 +154,8 @@ pub struct Allow {
 pub struct UserInfo {
     /// The header that carries the credential; behind `Bearer` in `authorization`.
     pub credential_header: HeaderName,
+    /// The cookies that carry it in place of the header when they have done so in the request.
+    pub cookies: Vec<String>,
     /// What else is sent.
     pub headers: Vec<FixedHeader>,
     /// The answers that are denials.
@@ -349,10 +351,7 @@ fn forward_auth(
         None => vec![HeaderName::known("authorization")],
         Some(node) => node.items()?.iter().map(client_header).collect::<Result<_, _>>()?,
     };
-    let cookies = match fields.take("cookies")? {
-        None => Vec::new(),
-        Some(node) => node.items()?.iter().map(cookie_name).collect::<Result<_, _>>()?,
-    };
+    let cookies = cookie_names(fields.take("cookies")?)?;
     let together = fields.take("cookies_together")?;
     let sends_cookies_together = together.as_ref().map_or(Ok(false), Node::boolean)?;
     if let (Some(node), true, KeySource::Local(_) | KeySource::Remote(_)) =
@@ -369,10 +368,7 @@ fn forward_auth(
         None => vec![401, 403],
         Some(node) => node.items()?.iter().map(status).collect::<Result<_, _>>()?,
     };
-    let relayed_cookies = match fields.take("relay_set_cookie")? {
-        None => Vec::new(),
-        Some(node) => node.items()?.iter().map(cookie_name).collect::<Result<_, _>>()?,
-    };
+    let relayed_cookies = cookie_names(fields.take("relay_set_cookie")?)?;
     let claims = match fields.take("claims_from_headers")? {
         None => Vec::new(),
         Some(node) => node.items()?.into_iter().map(header_to_claim).collect::<Result<Vec<_>, _>>()?,
@@ -394,6 +390,7 @@ fn user_info(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result<Us
         None => HeaderName::known("authorization"),
         Some(node) => fixed_name(&node, HeaderName::parse(&node)?)?,
     };
+    let cookies = cookie_names(fields.take("cookies")?)?;
     let others = std::slice::from_ref(&credential_header);
     let headers = fixed_headers(fields.take("headers")?, environment, others)?;
     let deny = match fields.take("deny")? {
@@ -402,7 +399,7 @@ fn user_info(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result<Us
     };
     let code_member =
         fields.take("code_member")?.map_or(Ok(DEFAULT_CODE_MEMBER), |node| node.non_empty_string())?;
-    Ok(UserInfo { credential_header, headers, deny, code_member: code_member.to_owned() })
+    Ok(UserInfo { credential_header, cookies, headers, deny, code_member: code_member.to_owned() })
 }
 
 fn introspection(
@@ -487,6 +484,10 @@ fn secret(node: &Node<'_>, environment: Environment<'_>) -> Result<Secret, Confi
         }
     };
     if text.is_empty() { Err(node.error("nothing", EXPECTED)) } else { Ok(Secret(text)) }
+}
+
+fn cookie_names(node: Option<Node<'_>>) -> Result<Vec<String>, ConfigError> {
+    node.map_or(Ok(Vec::new()), |node| node.items()?.iter().map(cookie_name).collect())
 }
 
 fn cookie_name(node: &Node<'_>) -> Result<String, ConfigError> {

@@ -51,6 +51,8 @@ struct Jwk {
     key_id: Option<String>,
     /// `alg`, when the key is bound to one.
     algorithm: Option<Algorithm>,
+    /// `issuer`, which no standard knows, when the key is one issuer's of several; empty when it is no text.
+    issuer: Option<String>,
     key: Box<dyn VerificationKey>,
 }
 
@@ -180,7 +182,7 @@ impl JwkSet {
     fn from_blocks(blocks: Vec<(Option<String>, PemBlock<'_>)>) -> Result<Self, JwksError> {
         Self::collect(blocks, |(key_id, block)| {
             let key = public_key::from_pem_block(block.label, &block.der).map_err(UnusableKey::Material)?;
-            Ok(Jwk { key_id, algorithm: None, key })
+            Ok(Jwk { key_id, algorithm: None, issuer: None, key })
         })
     }
 
@@ -234,6 +236,21 @@ impl JwkSet {
         token: &CompactToken<'_>,
         allowed: &[Algorithm],
     ) -> Result<(), SignatureError> {
+        self.verify_with(header, token, allowed, |_| true)
+    }
+
+    /// The same with those keys alone whose `issuer` is one for this token.
+    ///
+    /// # Errors
+    ///
+    /// See [`SignatureError`].
+    pub fn verify_with(
+        &self,
+        header: &JoseHeader,
+        token: &CompactToken<'_>,
+        allowed: &[Algorithm],
+        is_for_it: impl Fn(Option<&str>) -> bool,
+    ) -> Result<(), SignatureError> {
         let algorithm = header.algorithm;
         if !allowed.contains(&algorithm) {
             return Err(SignatureError::NoKey);
@@ -242,6 +259,7 @@ impl JwkSet {
             .keys
             .iter()
             .filter(|jwk| jwk.may_have_signed(header.key_id.as_deref(), algorithm))
+            .filter(|jwk| is_for_it(jwk.issuer.as_deref()))
             .take(MAX_CANDIDATES)
             .peekable();
         if candidates.peek().is_none() {
@@ -277,7 +295,8 @@ impl Jwk {
                 Some(algorithm)
             }
         };
-        Ok(Self { key_id, algorithm, key })
+        let issuer = jwk.get("issuer").map(|issuer| issuer.as_str().unwrap_or_default().to_owned());
+        Ok(Self { key_id, algorithm, issuer, key })
     }
 
     fn may_have_signed(&self, key_id: Option<&str>, algorithm: Algorithm) -> bool {

@@ -75,7 +75,7 @@ impl Question {
         let call = Call::new(method, endpoint.clone(), *timeout);
         let call = match kind {
             CheckKind::ForwardAuth(settings) => forward_auth(call, settings, token, carrier, head, provider)?,
-            CheckKind::UserInfo(settings) => user_info(call, settings, token),
+            CheckKind::UserInfo(settings) => user_info(call, settings, token, carrier),
             CheckKind::Introspection(settings) => introspection(call, settings, token),
         };
         Ok(Self {
@@ -161,7 +161,13 @@ fn forward_auth(
     Ok(with_fixed(call, &settings.headers))
 }
 
-fn user_info(call: Call, settings: &UserInfo, token: &str) -> Call {
+fn user_info(call: Call, settings: &UserInfo, token: &str, carrier: Carrier<'_>) -> Call {
+    if let Carrier::Cookie(name) = carrier
+        && settings.cookies.iter().any(|known| known == name)
+    {
+        let call = with_fixed(call.with("accept", JSON), &settings.headers);
+        return call.with("cookie", format!("{name}={token}"));
+    }
     let name = settings.credential_header.as_str();
     let value = if name == AUTHORIZATION { format!("Bearer {token}") } else { token.to_owned() };
     with_fixed(call.with("accept", JSON), &settings.headers).with(name.to_owned(), value)

@@ -177,6 +177,27 @@ fn cases() -> Vec<Case> {
             ],
         },
         Case {
+            preset: "entra_multi_tenant",
+            parameters: json!({ "audiences": ["11112222-bbbb-3333-cccc-4444dddd5555"] }),
+            keys_at: "https://login.microsoftonline.com/common/discovery/v2.0/keys",
+            key: &RSA,
+            header: header(json!("JWT")),
+            claims: json!({ "iss": "https://login.microsoftonline.com/aaaabbbb-0000-cccc-1111-dddd2222eeee/v2.0", "ver": "2.0",
+                "aud": "11112222-bbbb-3333-cccc-4444dddd5555", "tid": "aaaabbbb-0000-cccc-1111-dddd2222eeee",
+                "oid": "00aa00aa-bb11", "sub": "pairwise", "scp": "Orders.Read" }),
+            headers: &[
+                ("x-auth-user-id", "00aa00aa-bb11"),
+                ("x-auth-tenant-id", "aaaabbbb-0000-cccc-1111-dddd2222eeee"),
+                ("x-auth-scope", "Orders.Read"),
+            ],
+            bad: vec![
+                claim(json!({ "tid": "aaaabbbb-0000-cccc-1111-dddd2222eeef" })),
+                claim(json!({ "tid": null })),
+                claim(json!({ "aud": "https://graph.microsoft.com" })),
+                claim(json!({ "iss": "https://sts.windows.net/aaaabbbb-0000-cccc-1111-dddd2222eeee/" })),
+            ],
+        },
+        Case {
             preset: "firebase",
             parameters: json!({ "project_id": "acme-prod" }),
             keys_at: "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com",
@@ -533,9 +554,10 @@ fn each_preset_takes_the_tokens_of_its_provider_and_no_others() {
 }
 
 /// The presets that ask about sessions, and their parameters.
-fn checked() -> [(&'static str, Value); 2] {
+fn checked() -> [(&'static str, Value); 3] {
     [
         ("authgear_resolver", json!({ "endpoint": "https://myapp.authgear.cloud" })),
+        ("kratos", json!({ "url": "https://kratos.acme.example" })),
         ("stack_auth_rest", json!({ "project_id": STACK, "secret_key_variable": "STACK_KEY" })),
     ]
 }

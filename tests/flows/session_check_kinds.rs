@@ -429,7 +429,7 @@ fn a_configuration_that_would_send_too_much_or_believe_too_much_is_refused() {
         (user_info(json!({ "credential_header": "cookie" })), "one that does not frame"),
         (user_info(json!({ "headers": { "Authorization": "x" } })), "each header once"),
         (user_info(json!({ "deny": [{ "status": 401, "answer": 404 }] })), "401 or 403"),
-        (user_info(json!({ "cookies": ["a"] })), "an unknown field"),
+        (user_info(json!({ "request_headers": ["a"] })), "an unknown field"),
         (introspection(json!({ "client_secret": "" })), "client_secret: found nothing"),
         (introspection(json!({ "client_secret": null })), "client_secret"),
         (introspection(json!({ "auth_method": "none" })), "\"basic\" or \"post\""),
