@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::scene::{assert_no_vm_failure, now};
@@ -43,6 +45,7 @@ impl Providers {
                 rule("/oneauxilia/", "oneauxilia"),
                 rule("/authgear/", "authgear"),
                 rule("/stack/", "stack"),
+                { "match": { "path": "/open" } },
             ],
             "default": "deny",
         });
@@ -77,7 +80,7 @@ fn stack(user: &str) -> String {
 /// A way to present a credential: where, the header that tells the upstream who it is, and the request.
 type Way = (&'static str, &'static str, fn(&str) -> Request);
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 7] = [
     ("OneAuxilia, cookie", "x-auth-user-id", |user| {
         Request::get("/oneauxilia/x").header("cookie", format!("a=1; __session={}", session(user)))
     }),
@@ -87,7 +90,18 @@ const WAYS: [Way; 5] = [
         Request::get("/stack/x").header("x-stack-access-token", stack(user))
     }),
     ("Stack Auth, bearer", "x-auth-user-id", |user| Request::get("/stack/x").bearer(&stack(user))),
+    ("Stack Auth, JSON", "x-auth-user-id", |user| {
+        Request::get("/stack/x").header("x-stack-auth", stack_json(user))
+    }),
+    ("Stack Auth, JSON as bearer", "x-auth-user-id", |user| {
+        Request::get("/stack/x").bearer(&format!("stackauth_{}", STANDARD.encode(stack_json(user))))
+    }),
 ];
+
+/// What the SDK of Stack Auth sends in one header.
+fn stack_json(user: &str) -> String {
+    json!({ "accessToken": stack(user), "refreshToken": "r3fr35h" }).to_string()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_provider_is_asked_for_its_keys_at_its_place_and_takes_its_tokens_alone() {
@@ -112,7 +126,7 @@ async fn each_provider_is_asked_for_its_keys_at_its_place_and_takes_its_tokens_a
         assert_eq!(reply.status, 200, "{name}: {}", reply.text());
         let received = scene.upstream.last_request();
         assert_eq!(received.header_in_any_spelling(header), [b"alice"], "{name}");
-        for spent in ["authorization", "x-stack-access-token"] {
+        for spent in ["authorization", "x-stack-access-token", "x-stack-auth"] {
             assert!(received.header(spent).is_empty(), "{name}: {spent}");
         }
         assert!(
@@ -159,6 +173,20 @@ async fn headers_that_the_sdks_trust_never_come_from_a_client() {
                 !received.header_in_any_spelling(header).contains(&b"forged".as_slice()),
                 "{name}: {header}"
             );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_travels_beside_a_token_reaches_no_backend_on_an_open_path_either() {
+    let scene = Providers::start().await;
+    for (name, _, request) in [WAYS[5], WAYS[6]] {
+        let mut request = request("alice");
+        request.path = "/open".to_owned();
+        assert_eq!(request.send(scene.envoy.gateway()).await.status, 200, "{name}");
+        let received = scene.upstream.last_request();
+        for header in ["authorization", "x-stack-auth"] {
+            assert!(received.header(header).is_empty(), "{name}: {header}");
         }
     }
 }

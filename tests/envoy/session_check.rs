@@ -210,6 +210,8 @@ async fn user_info_tells_a_bad_session_from_a_key_of_ours_that_is_wrong() {
     assert_eq!(request("alice").send(envoy.gateway()).await.status, 503);
 }
 
+const CLEARING: &str = "session=; Path=/; Domain=acme.example; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn forward_auth_is_shown_the_listed_cookies_and_answers_in_headers() {
     let server = SessionServer::start(|asked| {
@@ -218,7 +220,11 @@ async fn forward_auth_is_shown_the_listed_cookies_and_answers_in_headers() {
             Some("session=s1; device=d=1") => {
                 vec![valid("true"), ("x-session-user", "alice".to_owned()), ("x-admin", "yes".to_owned())]
             }
-            _ => vec![valid("false")],
+            _ => vec![
+                valid("false"),
+                ("set-cookie", CLEARING.to_owned()),
+                ("set-cookie", "admin=1; Path=/".to_owned()),
+            ],
         };
         (200, headers, String::new())
     })
@@ -227,6 +233,7 @@ async fn forward_auth_is_shown_the_listed_cookies_and_answers_in_headers() {
     let check = json!({
         "kind": "forward_auth",
         "http_uri": { "uri": server.uri("/resolve"), "cluster": "sessions" },
+        "relay_set_cookie": ["session", "device"],
         "request_headers": ["user-agent"],
         "cookies": ["session", "device"],
         "headers": { "x-forwarded-proto": "https" },
@@ -262,8 +269,12 @@ async fn forward_auth_is_shown_the_listed_cookies_and_answers_in_headers() {
     }
     assert!(!asked.head.contains("analytics") && !asked.head.contains("orders"), "{}", asked.head);
 
-    let gone = Request::get("/").header("cookie", "session=s2; device=d=1");
-    assert_eq!(gone.send(envoy.gateway()).await.status, 401);
+    let gone = || Request::get("/").header("cookie", "session=s2; device=d=1");
+    let refused = gone().send(envoy.gateway()).await;
+    assert_eq!((refused.status, refused.header("set-cookie")), (401, Some(CLEARING)));
+    assert!(refused.header("www-authenticate").is_some());
+    let refused = gone().send(envoy.gateway()).await;
+    assert_eq!((refused.status, refused.header("set-cookie")), (401, None), "the denial is remembered alone");
     let twice = Request::get("/").header("cookie", "session=s1; device=1; device=2");
     assert_eq!(twice.send(envoy.gateway()).await.status, 400);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use edge_authn::config::Config;
 use edge_authn::engine::Decision;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -471,5 +472,42 @@ fn what_a_token_is_wrapped_in_must_be_said_in_full() {
             error.starts_with(&format!("providers.stack.from_headers[0].{expected}")),
             "{header}: {error}"
         );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn whatever_is_sent_no_carrier_reaches_an_upstream(
+        path in prop::sample::select(vec!["/", "/open", "/optional", "/whatever"]),
+        fields in prop::collection::vec(
+            (
+                prop::sample::select(vec!["authorization", "Authorization", "x-stack-auth", "X_Stack_Auth", "x-hexclave-auth", "x-stack-access-token"]),
+                prop::sample::select(vec!["", "Bearer ", "bearer   stackauth_", "Bearer hexclave_", "Basic x, Bearer stackauth_", " "]),
+                prop_oneof![
+                    Just(tokens_as_json("a.b.c")),
+                    Just(base64(&tokens_as_json("a.b.c"))),
+                    Just(r#"{"accessToken":null}"#.to_owned()),
+                    "[ -~]{0,12}",
+                ],
+            ),
+            0..4,
+        ),
+    ) {
+        let fields: Vec<_> =
+            fields.into_iter().map(|(name, prefix, value)| (name, format!("{prefix}{value}"))).collect();
+        let mut gateway = gateway(json!({ "forward": true }));
+        let head = get(path, &fields);
+        if matches!(gateway.decide(&head), Decision::Forward(_)) {
+            let received = gateway.forward(&head);
+            for (name, value) in &received.0 {
+                let value = value.to_ascii_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+                let is_carrier = ["x-stack-auth", "x_stack_auth", "x-hexclave-auth"].contains(&name.as_str());
+                prop_assert!(!is_carrier, "{name}: {value}");
+                let holds_more = value.contains("bearer stackauth_") || value.contains("bearer hexclave_");
+                prop_assert!(name != "authorization" || !holds_more, "{value}");
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@
     reason = "a test that meets what it did not expect is to stop there, with a message"
 )]
 
+mod cleared_cookies;
 mod discovery;
 mod failures;
 mod harness;
