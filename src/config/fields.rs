@@ -64,7 +64,9 @@ impl<'a> Fields<'a> {
 
     /// The field `name` as it is written.
     pub(super) fn written(&mut self, name: &'static str) -> Result<Option<Node<'a>>, ConfigError> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let camel = camel_case(name);
         let written = self.object.get(name).map(|value| (name, value));
         let written_camel = self.object.get(&camel).map(|value| (camel.as_str(), value));

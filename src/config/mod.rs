@@ -22,6 +22,7 @@ mod requirement;
 mod route_match;
 mod rules;
 mod session_check;
+mod session_status;
 mod string_matcher;
 mod value;
 
@@ -42,9 +43,11 @@ pub use route_match::{
 pub use rules::fields as rule_fields;
 pub(crate) use session_check::is_header_value;
 pub use session_check::{
-    Allow, AuthMethod, CheckKind, CheckMode, Denial, DenyRule, FailureMode, FixedHeader, ForwardAuth,
-    HeaderToClaim, Introspection, Secret, SessionCheck, UserInfo, fields as session_check_fields,
+    Allow, AuthMethod, CheckKind, CheckMode, Denial, Denials, DenyRule, FailureMode, FixedHeader,
+    ForwardAuth, HeaderToClaim, Introspection, Secret, SessionCheck, UserInfo,
+    fields as session_check_fields,
 };
+pub use session_status::{PathPart, SessionStatus};
 pub use string_matcher::{StringMatcher, StringPattern};
 
 use crate::jose::algorithm::Algorithm;

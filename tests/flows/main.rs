@@ -32,6 +32,7 @@ mod second_review;
 mod session_check;
 mod session_check_background;
 mod session_check_kinds;
+mod session_status;
 mod support;
 mod timeline;
 mod two_providers;
