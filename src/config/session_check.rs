@@ -255,8 +255,8 @@ pub(super) fn session_check(
     environment: Environment<'_>,
 ) -> Result<Option<SessionCheck>, ConfigError> {
     provider_fields.refuse_null("session_check")?;
-    match (provider_fields.take("session_check")?, keys) {
-        (Some(node), keys) => parse(Fields::of(node)?, keys, environment).map(Some),
+    match (provider_fields.nested("session_check")?, keys) {
+        (Some(fields), keys) => parse(fields, keys, environment).map(Some),
         (None, KeySource::None) => {
             let expected = "\"remote_jwks\", \"discovery\", \"local_jwks\", \"jwt_key\" or \"session_check\"";
             Err(provider.error("no source of keys and no session check", expected))
@@ -266,13 +266,15 @@ pub(super) fn session_check(
 }
 
 fn parse(
-    mut fields: Fields<'_>,
+    fields: Fields<'_>,
     keys: &KeySource,
     environment: Environment<'_>,
 ) -> Result<SessionCheck, ConfigError> {
     for name in self::fields() {
         fields.refuse_null(name)?;
     }
+    // Those of a preset are for the kind that it asks in.
+    let mut fields = fields.unless_other("kind")?;
     let kind = fields.require("kind")?;
     let mode = mode(&mut fields, keys)?;
     let http_uri = fields.require("http_uri")?;
@@ -312,8 +314,8 @@ fn parse(
 fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigError> {
     const MODES: &str = "\"always\", \"opaque\" or \"background\"";
     let mode = fields.take("mode")?;
-    let interval = fields.take("interval")?;
-    let max_unchecked = fields.take("max_unchecked")?;
+    let interval = fields.written("interval")?;
+    let max_unchecked = fields.written("max_unchecked")?;
     let name = mode.as_ref().map_or(Ok("always"), Node::string)?;
     let mode = match (name, &mode) {
         ("always", _) => CheckMode::Always,
@@ -324,11 +326,12 @@ fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigEr
             );
         }
         ("background", _) => {
-            let interval = match &interval {
+            // Those of a preset mean nothing in another mode.
+            let interval = match interval.or_else(|| fields.default("interval")) {
                 None => DEFAULT_INTERVAL,
                 Some(node) => node.duration(SHORTEST_INTERVAL, LONGEST_INTERVAL)?,
             };
-            let max_unchecked = match &max_unchecked {
+            let max_unchecked = match max_unchecked.or_else(|| fields.default("max_unchecked")) {
                 None => DEFAULT_MAX_UNCHECKED.max(interval),
                 Some(node) => node.duration(interval, LONGEST_UNCHECKED)?,
             };

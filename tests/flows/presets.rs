@@ -715,6 +715,86 @@ fn each_error_of_stack_auth_is_taken_for_what_it_means() {
 }
 
 #[test]
+fn fields_of_a_session_check_take_the_place_of_those_of_the_preset_each_for_itself() {
+    let config = |preset: &str, check: Value| {
+        let mut parameters = all_parameters()[preset].clone();
+        parameters["session_check"] = check;
+        Config::parse(configured(preset, &parameters).to_string().as_bytes(), &environment)
+    };
+    let check = |preset, check| config(preset, check).unwrap().providers.remove(0).session_check.unwrap();
+    let plain = check("authgear_resolver", json!({}));
+    let merged = check(
+        "authgear_resolver",
+        json!({ "cacheTtl": "30s", "cookies": ["p_session"], "http_uri": { "uri": "https://a/r", "cluster": "c" } }),
+    );
+    assert_eq!((plain.cache_ttl, merged.cache_ttl), (Duration::from_secs(10), Duration::from_secs(30)));
+    assert_eq!((merged.endpoint.authority.as_str(), merged.endpoint.path.as_str()), ("a", "/r"));
+    let (config::CheckKind::ForwardAuth(plain), config::CheckKind::ForwardAuth(merged)) =
+        (&plain.kind, &merged.kind)
+    else {
+        panic!()
+    };
+    assert_eq!(plain.cookies.len(), 3);
+    assert_eq!(*merged, config::ForwardAuth { cookies: vec!["p_session".to_owned()], ..plain.clone() });
+    // The same kind is no other one.
+    let same = check("authgear_resolver", json!({ "kind": "forward_auth", "deny_status": [403] }));
+    let config::CheckKind::ForwardAuth(same) = &same.kind else { panic!() };
+    assert_eq!((same.claims.len(), same.denied_statuses.as_slice()), (7, &[403][..]));
+    // With another kind nothing of the preset's is left.
+    let place = json!({ "uri": "https://a/userinfo", "cluster": "c" });
+    let other = check("authgear_resolver", json!({ "kind": "user_info", "http_uri": place }));
+    let config::CheckKind::UserInfo(other) = &other.kind else { panic!() };
+    assert!(other.headers.is_empty(), "{other:?}");
+    for (preset, written, expected) in [
+        (
+            "authgear_resolver",
+            json!({ "kind": "user_info" }),
+            "providers.it.session_check: found nothing, expected the field \"http_uri\"",
+        ),
+        ("authgear_resolver", json!({ "kind": null }), "providers.it.session_check.kind: found null"),
+        (
+            "authgear_resolver",
+            json!({ "cache_ttl": null }),
+            "providers.it.session_check.cache_ttl: found null",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "cache_ttl": 5 }),
+            "providers.it.session_check.cache_ttl: found the number 5",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "cache_tll": "5s" }),
+            "providers.it.session_check.cache_tll: found an unknown field, expected \"cache_ttl\"?",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "code_member": "x" }),
+            "providers.it.session_check.code_member: found an unknown field",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "http_uri": { "timeout": "1s" } }),
+            "providers.it.session_check.http_uri: found nothing, expected the field \"uri\"",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "headers": { "authorization": "x" } }),
+            "providers.it.session_check.headers.authorization: found a header that is sent already",
+        ),
+        (
+            "authgear_resolver",
+            json!("always"),
+            "providers.it.session_check: found the string \"always\", expected an object",
+        ),
+        ("authgear_resolver", json!(null), "providers.it.session_check: found null"),
+    ] {
+        let message = config(preset, written).expect_err(expected).to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
+
+#[test]
 fn each_preset_says_what_it_needs() {
     let parameters = all_parameters();
     for (name, needed) in config::presets() {
