@@ -105,12 +105,10 @@ fn parse(
     for name in MUST_NOT_BE_NULL {
         fields.refuse_null(name)?;
     }
-    let text = match fields.take("preset")? {
+    let defaults = match fields.take("preset")? {
         Some(name) => preset(&name)?.render(&node, &mut fields)?,
-        None => "{}".to_owned(),
+        None => Object::of_texts([]),
     };
-    let defaults = Object::parse(text.as_bytes())
-        .map_err(|_| node.error("a preset that cannot be read", "another version of the filter"))?;
     let mut fields = fields.with_defaults(&defaults);
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let issuer = issuer.filter(|issuer| !issuer.is_empty());
