@@ -30,6 +30,7 @@ pub mod uri_template;
 pub mod credential;
 
 pub mod call;
+pub mod clerk_claims;
 pub mod jose;
 pub mod keys;
 pub mod session_check;

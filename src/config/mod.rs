@@ -124,6 +124,8 @@ pub struct Provider {
     pub csrf: Option<Csrf>,
     /// Whether `sub` may be a number.
     pub allows_numeric_subject: bool,
+    /// What its tokens have for claims.
+    pub claims_format: ClaimsFormat,
     /// How far clocks may differ when `exp` and `nbf` are compared.
     pub clock_skew: Duration,
     /// Whether a token without `exp` is refused.
@@ -176,6 +178,15 @@ pub enum TokenPart {
     Header,
     /// The claims.
     Payload,
+}
+
+/// What claims of tokens are brought into, before anything is made of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClaimsFormat {
+    /// Nothing: they are taken as they are.
+    Plain,
+    /// Organisations in the claims of Clerk's version 1, also those of version 2.
+    Clerk,
 }
 
 /// A header that receives the payload of a token, base64url.

@@ -143,6 +143,7 @@ pub(super) const PRESETS: &[Preset] = &[
             },
             "algorithms": ["RS256"],
             "typ": ["JWT", ""],
+            "claims_format": "clerk",
             "subjects": { "safe_regex": { "regex": "(?s).+" } },
             "required_claims": [
                 { "claim_name": "cat", "in": "header", "optional": true, "string_match": { "safe_regex": { "regex": "cl_B7d4PD111AAA|cl_I7d4PD111III" } } },
@@ -405,6 +406,7 @@ pub(super) const PRESETS: &[Preset] = &[
             "algorithms": ["RS256"],
             "typ": ["JWT", ""],
             "numeric_subject": true,
+            "claims_format": "clerk",
             "subjects": { "safe_regex": { "regex": "(?s).+" } },
             "required_claims": [
                 { "claim_name": "cat", "in": "header", "optional": true, "string_match": { "safe_regex": { "regex": "cl_B7d4PD111AAA|cl_I7d4PD111III" } } },

@@ -13,8 +13,8 @@ use super::required_claim::{claim_path, required_claim, types};
 use super::session_check::session_check;
 use super::value::{LONGEST_DURATION, Node};
 use super::{
-    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, HeaderPattern, HeaderSource,
-    KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher,
+    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, ClaimsFormat, Environment, Exports, HeaderPattern,
+    HeaderSource, KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher,
 };
 use crate::json::Object;
 
@@ -50,6 +50,7 @@ const FIELDS: &[&str] = &[
     "multiple_credentials",
     "csrf",
     "numeric_subject",
+    "claims_format",
     "clear_route_cache",
     "payload_in_metadata",
     "normalize_payload_in_metadata",
@@ -74,6 +75,7 @@ const MUST_NOT_BE_NULL: &[&str] = &[
     "remove_headers",
     "multiple_credentials",
     "csrf",
+    "claims_format",
 ];
 
 const NOT_BUILT: &[&str] = &[];
@@ -159,6 +161,14 @@ fn parse(
     };
     let csrf = fields.take("csrf")?.map_or(Ok(None), |node| csrf(&node))?;
     let allows_numeric_subject = fields.boolean_or("numeric_subject", false)?;
+    let claims_format = match fields.take("claims_format")? {
+        None => ClaimsFormat::Plain,
+        Some(node) => match node.string()? {
+            "plain" => ClaimsFormat::Plain,
+            "clerk" => ClaimsFormat::Clerk,
+            _ => return Err(node.expected("\"plain\" or \"clerk\"")),
+        },
+    };
     let clear_route_cache = fields.boolean_or("clear_route_cache", false)?;
     let exports = exports(&mut fields, &node)?;
     fields.take("jwt_cache_config")?.map(check_jwt_cache).transpose()?;
@@ -182,6 +192,7 @@ fn parse(
         takes_first_place,
         csrf,
         allows_numeric_subject,
+        claims_format,
         clock_skew,
         require_expiration,
         max_lifetime,

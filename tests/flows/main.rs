@@ -12,6 +12,7 @@
 
 mod architecture;
 mod browsers;
+mod claims_format;
 mod configuration;
 mod discovery;
 mod documentation;
