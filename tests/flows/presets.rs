@@ -928,8 +928,13 @@ fn each_preset_says_what_it_needs() {
     let parameters = all_parameters();
     for (name, needed) in config::presets() {
         let complete = configured(name, &parameters[name]);
-        Config::parse(complete.to_string().as_bytes(), &environment).expect(name);
+        let config = Config::parse(complete.to_string().as_bytes(), &environment).expect(name);
+        let config = format!("{config:?}");
         for parameter in needed {
+            assert!(
+                !config.contains(&format!("{{{parameter}}}")),
+                "{name}: {parameter} is left as it stands"
+            );
             let mut lacking = complete.clone();
             lacking["providers"]["it"].as_object_mut().unwrap().remove(parameter);
             let error = error(&lacking);
