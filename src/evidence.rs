@@ -45,8 +45,8 @@ pub struct Parsed<'t> {
 
 impl Parsed<'_> {
     /// Whether it is the keys of `provider` that must verify it: always, unless it can be asked about what is opaque.
-    const fn is_to_be_verified(&self, provider: &Provider) -> bool {
-        self.is_token || provider.session_check.is_none()
+    fn is_to_be_verified(&self, provider: &Provider) -> bool {
+        self.is_token || provider.session_check.as_ref().is_none_or(SessionCheck::is_by_claims)
     }
 
     const fn is_cookie(&self) -> bool {
@@ -55,7 +55,8 @@ impl Parsed<'_> {
 
     /// Whether `provider` could say anything about it.
     fn may_be_of(&self, provider: &Provider) -> bool {
-        let mode = provider.session_check.as_ref().map(|check| check.mode);
+        let check = provider.session_check.as_ref().filter(|check| !check.is_by_claims());
+        let mode = check.map(|check| check.mode);
         let can_be_asked = match self.is_token {
             true => mode == Some(CheckMode::Always) && !has_keys(provider),
             false => mode.is_some(),
@@ -299,8 +300,10 @@ impl<'t, 'k> Presented<'t, 'k> {
             (Some(check), None) if parsed.is_token && check.mode == CheckMode::Opaque => {
                 return Err(unknown_issuer().into());
             }
-            (Some(check), Some(local)) if matches!(check.mode, CheckMode::Background { .. }) => {
-                self.off_the_path(check, (id, provider), parsed, &local)?;
+            (Some(check), Some(local))
+                if matches!(check.mode, CheckMode::Background { .. }) || check.is_by_claims() =>
+            {
+                self.still_there(check, (id, provider), parsed, &local)?;
                 local
             }
             (Some(check), local) if local.is_none() || check.mode == CheckMode::Always => {
@@ -339,7 +342,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             // A token of somebody else is not shown to this provider.
             check_issuer(token, provider).map_err(Rejection::InvalidToken)?;
         }
-        let question = self.question(check, (id, provider), parsed)?;
+        let question = self.question(check, (id, provider), parsed, local)?;
         let question_id = question.id;
         let standing = self.sessions.ask(question, arrived, now);
         self.note_clearing_lines(&question_id);
@@ -349,7 +352,8 @@ impl<'t, 'k> Presented<'t, 'k> {
     }
 
     /// Whether the provider has said, or is to say first, that there is no session behind what its keys have verified.
-    fn off_the_path(
+    /// What else it says does not count.
+    fn still_there(
         &mut self,
         check: &SessionCheck,
         (id, provider): (ProviderId, &'t Provider),
@@ -357,7 +361,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         local: &VerifiedIdentity<'t>,
     ) -> Result<(), Stop> {
         let Request { arrived, now, .. } = self.request;
-        let question = self.question(check, (id, provider), parsed)?;
+        let question = self.question(check, (id, provider), parsed, Some(local))?;
         let question_id = question.id;
         match self.sessions.watch(question, local.expires(provider), arrived, now) {
             None => Ok(()),
@@ -377,12 +381,13 @@ impl<'t, 'k> Presented<'t, 'k> {
         }
     }
 
-    /// What is to be asked about a credential.
+    /// What is to be asked about a credential, which is `local` if the keys have verified it.
     fn question(
         &self,
         check: &SessionCheck,
         provider: (ProviderId, &Provider),
         parsed: &Parsed<'_>,
+        local: Option<&VerifiedIdentity<'_>>,
     ) -> Result<Question, Rejection> {
         let Credential { token, place, is_wrapped, .. } = parsed.credential;
         if token.len() > MAX_TOKEN_BYTES {
@@ -398,8 +403,10 @@ impl<'t, 'k> Presented<'t, 'k> {
             [] => Cow::Borrowed(self.request.head),
             wrapped => Cow::Owned(self.request.head.without(wrapped)),
         };
-        let question = Question::about(token, carrier, &head, provider, check);
+        let claims = local.map(VerifiedIdentity::claims);
+        let question = Question::about(token, claims, carrier, &head, provider, check);
         question.map_err(|error| match error {
+            QuestionError::Claim { name } => Rejection::InvalidToken(VerifyError::Claim { name }),
             QuestionError::Malformed => Rejection::MalformedCredential,
             QuestionError::Several => Rejection::MultipleCredentials,
         })

@@ -244,6 +244,14 @@ impl<'a> Object<'a> {
         Self(kept.chain(&over.0).cloned().collect())
     }
 
+    /// The same with this value in place of any of that name, or with none.
+    #[must_use]
+    pub fn with_member(mut self, name: &'static str, value: Option<Json<'a>>) -> Self {
+        self.0.retain(|(known, _)| known != name);
+        self.0.extend(value.map(|value| (Cow::Borrowed(name), value)));
+        self
+    }
+
     /// All members in the order of the text.
     pub fn members(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))

@@ -31,6 +31,7 @@ pub mod browser_session;
 pub mod credential;
 
 pub mod call;
+pub mod clerk_claims;
 pub mod jose;
 pub mod keys;
 pub mod session_check;

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::clerk_claims;
 use crate::config::{
-    Audiences, ClaimMatch, ClaimPattern, IssuerTemplate, Provider, RequiredClaim, TokenPart,
+    Audiences, ClaimMatch, ClaimPattern, ClaimsFormat, IssuerTemplate, Provider, RequiredClaim, TokenPart,
 };
 use crate::jose::base64url;
 use crate::jose::claims::RegisteredClaims;
@@ -33,6 +34,8 @@ pub struct VerifiedIdentity<'t> {
 enum Claims<'t> {
     /// In the token.
     Token(&'t Object<'t>),
+    /// In the token, and here in the form that its provider asks for.
+    Normalised(Rc<Object<'t>>),
     /// In what the identity provider said, and in the token if there is one.
     Answer(Rc<Object<'t>>),
 }
@@ -163,7 +166,8 @@ pub fn verify_signature<'t>(
 /// decides nothing but whether its key is worth a fetch.
 pub fn may_be_good(token: &UnverifiedToken<'_>, provider: &Provider, now: UnixTime) -> bool {
     let any = Audiences { allowed: Vec::new(), form: provider.audiences.form };
-    check_claims(token, provider, &any, now).is_ok()
+    let claims = Claims::of(token, provider);
+    check_claims(token, claims.get(), provider, &any, now).is_ok()
 }
 
 impl<'t> SignedToken<'t> {
@@ -176,14 +180,16 @@ impl<'t> SignedToken<'t> {
     ///
     /// The first check that fails.
     pub fn identity(self, audiences: &Audiences, now: UnixTime) -> Result<VerifiedIdentity<'t>, VerifyError> {
-        check_claims(self.token, self.provider, audiences, now)?;
-        let Self { token, .. } = self;
-        Ok(VerifiedIdentity { claims: Claims::Token(&token.payload), token: Some(token) })
+        let Self { token, provider } = self;
+        let claims = Claims::of(token, provider);
+        check_claims(token, claims.get(), provider, audiences, now)?;
+        Ok(VerifiedIdentity { claims, token: Some(token) })
     }
 }
 
 fn check_claims(
     token: &UnverifiedToken<'_>,
+    payload: &Object<'_>,
     provider: &Provider,
     audiences: &Audiences,
     now: UnixTime,
@@ -194,7 +200,7 @@ fn check_claims(
             return Err(VerifyError::Type);
         }
     }
-    let claims = Claimed { header: Some(&token.header_members), payload: &token.payload };
+    let claims = Claimed { header: Some(&token.header_members), payload };
     check_payload(&claims, provider, audiences, now)
 }
 
@@ -338,10 +344,12 @@ impl<'t> VerifiedIdentity<'t> {
         Some(claims.expires?.time().after(provider.clock_skew))
     }
 
-    /// The claims as base64url without padding: the payload of the token as it was sent, where that is all of them.
+    /// The claims as base64url without padding: the payload of the token as it was sent, unless more was said.
     pub fn payload_segment(&self) -> Cow<'t, str> {
         match (&self.claims, self.token) {
-            (Claims::Token(_), Some(token)) => Cow::Borrowed(token.compact.payload_segment()),
+            (Claims::Token(_) | Claims::Normalised(_), Some(token)) => {
+                Cow::Borrowed(token.compact.payload_segment())
+            }
             _ => Cow::Owned(base64url::encode(self.claims().to_string().as_bytes())),
         }
     }
@@ -353,10 +361,18 @@ impl<'t> VerifiedIdentity<'t> {
 }
 
 impl<'t> Claims<'t> {
+    fn of(token: &'t UnverifiedToken<'t>, provider: &Provider) -> Self {
+        let normalised = match provider.claims_format {
+            ClaimsFormat::Plain => None,
+            ClaimsFormat::Clerk => clerk_claims::normalised(&token.payload),
+        };
+        normalised.map_or(Self::Token(&token.payload), |claims| Self::Normalised(Rc::new(claims)))
+    }
+
     fn get(&self) -> &Object<'t> {
         match self {
             Self::Token(claims) => claims,
-            Self::Answer(claims) => claims,
+            Self::Normalised(claims) | Self::Answer(claims) => claims,
         }
     }
 }

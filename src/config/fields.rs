@@ -40,6 +40,27 @@ impl<'a> Fields<'a> {
         written.is_some_and(|value| !matches!(value, Json::Null))
     }
 
+    /// The object `name`, whose members that are not written are those of the default, each for itself.
+    pub(super) fn nested(&mut self, name: &'static str) -> Result<Option<Self>, ConfigError> {
+        let default = self.default(name);
+        match (self.written(name)?, default) {
+            (Some(node), Some(Node { value: Json::Object(defaults), .. })) => {
+                Ok(Some(Self::of(node)?.with_defaults(defaults)))
+            }
+            (Some(node), _) | (None, Some(node)) => Self::of(node).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The same fields without defaults, if something else than its default is written for `name`: they are for what
+    /// that field says.
+    pub(super) fn unless_other(mut self, name: &'static str) -> Result<Self, ConfigError> {
+        let written = self.written(name)?;
+        let is_other = written
+            .is_some_and(|written| self.default(name).is_some_and(|default| default.value != written.value));
+        Ok(if is_other { Self { defaults: None, ..self } } else { self })
+    }
+
     /// The field `name` among the defaults.
     pub(super) fn default(&self, name: &str) -> Option<Node<'a>> {
         let value = self.defaults?.get(name)?;
@@ -62,24 +83,11 @@ impl<'a> Fields<'a> {
         Ok(self.written(name)?.or_else(|| self.default(name)))
     }
 
-    /// The field `name` as an object: its written members, and the members of its default for those that are not.
-    pub(super) fn take_object(&mut self, name: &'static str) -> Result<Option<Self>, ConfigError> {
-        let written = self.written(name)?;
-        let default = self.default(name);
-        match (written, default) {
-            (Some(node), default) => {
-                let fields = Fields::of(node)?;
-                let default = default.and_then(|default| default.value.as_object());
-                Ok(Some(Fields { defaults: default, ..fields }))
-            }
-            (None, Some(node)) => Fields::of(node).map(Some),
-            (None, None) => Ok(None),
-        }
-    }
-
     /// The field `name` as it is written.
     pub(super) fn written(&mut self, name: &'static str) -> Result<Option<Node<'a>>, ConfigError> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let camel = camel_case(name);
         let written = self.object.get(name).map(|value| (name, value));
         let written_camel = self.object.get(&camel).map(|value| (camel.as_str(), value));

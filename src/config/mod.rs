@@ -24,6 +24,7 @@ mod requirement;
 mod route_match;
 mod rules;
 mod session_check;
+mod session_status;
 mod string_matcher;
 mod value;
 
@@ -46,9 +47,11 @@ pub use route_match::{
 pub use rules::fields as rule_fields;
 pub(crate) use session_check::is_header_value;
 pub use session_check::{
-    Allow, AuthMethod, CheckKind, CheckMode, Denial, DenyRule, FailureMode, FixedHeader, ForwardAuth,
-    HeaderToClaim, Introspection, Secret, SessionCheck, UserInfo, fields as session_check_fields,
+    Allow, AuthMethod, CheckKind, CheckMode, Denial, Denials, DenyRule, FailureMode, FixedHeader,
+    ForwardAuth, HeaderToClaim, Introspection, Secret, SessionCheck, UserInfo,
+    fields as session_check_fields,
 };
+pub use session_status::{PathPart, SessionStatus};
 pub use string_matcher::{StringMatcher, StringPattern};
 
 use crate::jose::algorithm::Algorithm;
@@ -131,6 +134,8 @@ pub struct Provider {
     pub browser_session: Option<BrowserSession>,
     /// Whether `sub` may be a number.
     pub allows_numeric_subject: bool,
+    /// What its tokens have for claims.
+    pub claims_format: ClaimsFormat,
     /// How far clocks may differ when `exp` and `nbf` are compared.
     pub clock_skew: Duration,
     /// Whether a token without `exp` is refused.
@@ -251,6 +256,15 @@ pub enum TokenPart {
     Header,
     /// The claims.
     Payload,
+}
+
+/// What claims of tokens are brought into, before anything is made of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClaimsFormat {
+    /// Nothing: they are taken as they are.
+    Plain,
+    /// Organisations in the claims of Clerk's version 1, also those of version 2.
+    Clerk,
 }
 
 /// A header that receives the payload of a token, base64url.

@@ -1,7 +1,8 @@
 //! `preset`: what is known about an identity provider, as the fields that one would have to write otherwise. Ours.
 //!
 //! Takes a name and its parameters, gives an object of provider fields in JSON. Fields that are written beside the preset
-//! take the place of its own; `remove_headers` and `required_claims` are added to them. Where the identity providers say
+//! take the place of its own, those in `session_check` each for itself; `remove_headers` and `required_claims` are added
+//! to them. A preset may name another one in the same way. Where the identity providers say
 //! what stands here is in `docs/presets.md`. Deliberately data: what a preset says could be said without it.
 
 use super::error::ConfigError;
@@ -9,6 +10,7 @@ use super::fields::Fields;
 use super::key_source::KEY_SOURCES;
 use super::preset_levels;
 use super::value::Node;
+use crate::json::{Json, Object};
 
 /// An identity provider that is known.
 pub(super) struct Preset {
@@ -39,6 +41,8 @@ enum Kind {
     Prefix,
     /// Also with slashes, as in a URL or a path.
     Text,
+    /// A text, or an `environment_variable` that has it. Stands without quotes, and comes last: a secret may hold braces.
+    Secret,
 }
 
 const fn needed(name: &'static str, kind: Kind) -> Parameter {
@@ -155,6 +159,7 @@ pub(super) const PRESETS: &[Preset] = &[
             },
             "algorithms": ["RS256"],
             "typ": ["JWT", ""],
+            "claims_format": "clerk",
             "subjects": { "safe_regex": { "regex": "(?s).+" } },
             "required_claims": [
                 { "claim_name": "cat", "in": "header", "optional": true, "string_match": { "safe_regex": { "regex": "cl_B7d4PD111AAA|cl_I7d4PD111III" } } },
@@ -467,6 +472,7 @@ pub(super) const PRESETS: &[Preset] = &[
             "algorithms": ["RS256"],
             "typ": ["JWT", ""],
             "numeric_subject": true,
+            "claims_format": "clerk",
             "subjects": { "safe_regex": { "regex": "(?s).+" } },
             "required_claims": [
                 { "claim_name": "cat", "in": "header", "optional": true, "string_match": { "safe_regex": { "regex": "cl_B7d4PD111AAA|cl_I7d4PD111III" } } },
@@ -488,6 +494,26 @@ pub(super) const PRESETS: &[Preset] = &[
                 { "header_name": "x-auth-org-permissions", "claim_name": "org_permissions" },
                 { "header_name": "x-auth-actor", "claim_name": "act.sub" }
             ]
+        }"#,
+    },
+    Preset {
+        name: "oneauxilia_rest",
+        parameters: &[
+            needed("instance", Kind::Url),
+            needed("api", Kind::Url),
+            CLUSTER,
+            needed("secret_key", Kind::Secret),
+        ],
+        needs_audiences: false,
+        fields: r#"{
+            "preset": "oneauxilia",
+            "session_check": {
+                "kind": "session_status",
+                "http_uri": { "uri": "{api}/api/v1/sessions/{sid}/verify/", "cluster": "{cluster}" },
+                "method": "POST",
+                "headers": { "oneauxiliaauth": {secret_key} },
+                "deny": [{ "status": 400 }, { "status": 404 }]
+            }
         }"#,
     },
     Preset {
@@ -650,7 +676,11 @@ pub(super) fn preset(node: &Node<'_>) -> Result<&'static Preset, ConfigError> {
 
 impl Preset {
     /// Its fields, with the parameters that `fields` has.
-    pub(super) fn render(&self, provider: &Node<'_>, fields: &mut Fields<'_>) -> Result<String, ConfigError> {
+    pub(super) fn render(
+        &self,
+        provider: &Node<'_>,
+        fields: &mut Fields<'_>,
+    ) -> Result<Object<'static>, ConfigError> {
         if self.needs_audiences && !fields.has("audiences") {
             let expected = format!("the field \"audiences\": tokens of {} are for many services", self.name);
             return Err(provider.error("nothing", expected));
@@ -658,19 +688,34 @@ impl Preset {
         // Nothing is fetched for keys that are written beside the preset; a session is still asked about.
         let needs_cluster =
             self.fields.contains("\"session_check\"") || !KEY_SOURCES.iter().any(|source| fields.has(source));
-        let mut text = preset_levels::fill(self.name, self.fields, fields)?;
+        let text = preset_levels::fill(self.name, self.fields, fields)?;
+        let mut values = Vec::new();
         for Parameter { name, kind, default } in self.parameters {
             let value = match (fields.take(name)?, default) {
                 (Some(node), _) => kind.read(&node)?,
-                (None, Some(default)) => default,
-                (None, None) if *name == CLUSTER.name && !needs_cluster => "none",
+                (None, Some(default)) => (*default).to_owned(),
+                (None, None) if *name == CLUSTER.name && !needs_cluster => "none".to_owned(),
                 (None, None) => return Err(provider.error("nothing", format!("the field {name:?}"))),
             };
-            text = text.replace(&format!("{{{name}}}"), value);
-            text = text.replace(&format!("{{{name}_alias}}"), alias(value));
+            values.push((format!("{{{name}_alias}}"), alias(&value).to_owned()));
+            values.push((format!("{{{name}}}"), value));
         }
-        Ok(text)
+        with_values(&text, &values)
+            .ok_or_else(|| provider.error("a preset that cannot be read", "another version of the filter"))
     }
+}
+
+/// The fields of a preset over those of the preset that it names, which has no other parameters.
+fn with_values(text: &str, values: &[(String, String)]) -> Option<Object<'static>> {
+    let fill = |text: String, (name, value): &(String, String)| text.replace(name, value);
+    let text = values.iter().fold(text.to_owned(), fill);
+    let fields = Object::parse(text.as_bytes()).ok()?;
+    let base = fields.get("preset").and_then(Json::as_str);
+    let base = base.map(|name| with_values(preset_fields(name)?, values));
+    Some(match base {
+        Some(base) => base?.with(&fields).into_owned(),
+        None => fields.into_owned(),
+    })
 }
 
 /// The other name of a server, or the same.
@@ -681,7 +726,14 @@ fn alias(name: &str) -> &str {
 
 impl Kind {
     /// Nothing that is let through here means anything in JSON.
-    fn read<'a>(self, node: &Node<'a>) -> Result<&'a str, ConfigError> {
+    fn read(self, node: &Node<'_>) -> Result<String, ConfigError> {
+        if matches!(self, Self::Secret) {
+            // Judged where it is sent, which does not show it either.
+            return match node.value {
+                Json::String(_) | Json::Object(_) => Ok(node.value.to_string()),
+                other => Err(node.error(other.kind(), "a string or {\"environment_variable\": ...}")),
+            };
+        }
         let text = node.string()?;
         let is_of = |text: &str, others: &[u8]| {
             !text.is_empty()
@@ -699,9 +751,11 @@ impl Kind {
                 text.is_empty() || is_of(text, b"-._"),
                 "letters, digits, \"-\", \"_\" and \".\", or nothing",
             ),
-            Self::Text => (is_of(text, b"-._~:/|"), "a name of letters, digits and \"-._~:/|\""),
+            Self::Text | Self::Secret => {
+                (is_of(text, b"-._~:/|"), "a name of letters, digits and \"-._~:/|\"")
+            }
         };
-        if is_valid { Ok(text) } else { Err(node.expected(expected)) }
+        if is_valid { Ok(text.to_owned()) } else { Err(node.expected(expected)) }
     }
 }
 

@@ -14,9 +14,9 @@ use super::required_claim::{claim_path, required_claim, types};
 use super::session_check::session_check;
 use super::value::{LONGEST_DURATION, Node};
 use super::{
-    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, Environment, Exports, HeaderPattern, HeaderSource,
-    IssuerTemplate, KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider, StringMatcher,
-    Wrapping,
+    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, ClaimsFormat, Environment, Exports, HeaderPattern,
+    HeaderSource, IssuerTemplate, KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider,
+    StringMatcher, Wrapping,
 };
 use crate::json::Object;
 
@@ -54,6 +54,7 @@ const FIELDS: &[&str] = &[
     "csrf",
     "browser_session",
     "numeric_subject",
+    "claims_format",
     "clear_route_cache",
     "payload_in_metadata",
     "normalize_payload_in_metadata",
@@ -80,6 +81,7 @@ const MUST_NOT_BE_NULL: &[&str] = &[
     "multiple_credentials",
     "csrf",
     "browser_session",
+    "claims_format",
 ];
 
 const NOT_BUILT: &[&str] = &[];
@@ -111,12 +113,10 @@ fn parse(
     for name in MUST_NOT_BE_NULL {
         fields.refuse_null(name)?;
     }
-    let text = match fields.take("preset")? {
+    let defaults = match fields.take("preset")? {
         Some(name) => preset(&name)?.render(&node, &mut fields)?,
-        None => "{}".to_owned(),
+        None => Object::of_texts([]),
     };
-    let defaults = Object::parse(text.as_bytes())
-        .map_err(|_| node.error("a preset that cannot be read", "another version of the filter"))?;
     let mut fields = fields.with_defaults(&defaults);
     let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
     let issuer = issuer.filter(|issuer| !issuer.is_empty());
@@ -171,11 +171,19 @@ fn parse(
         },
     };
     let csrf = fields.take("csrf")?.map_or(Ok(None), |node| csrf(&node))?;
-    let browser_session = match fields.take_object("browser_session")? {
+    let browser_session = match fields.nested("browser_session")? {
         None => None,
         Some(fields) => Some(browser_session(fields, &locations)?),
     };
     let allows_numeric_subject = fields.boolean_or("numeric_subject", false)?;
+    let claims_format = match fields.take("claims_format")? {
+        None => ClaimsFormat::Plain,
+        Some(node) => match node.string()? {
+            "plain" => ClaimsFormat::Plain,
+            "clerk" => ClaimsFormat::Clerk,
+            _ => return Err(node.expected("\"plain\" or \"clerk\"")),
+        },
+    };
     let clear_route_cache = fields.boolean_or("clear_route_cache", false)?;
     let exports = exports(&mut fields, &node)?;
     fields.take("jwt_cache_config")?.map(check_jwt_cache).transpose()?;
@@ -202,6 +210,7 @@ fn parse(
         csrf,
         browser_session,
         allows_numeric_subject,
+        claims_format,
         clock_skew,
         require_expiration,
         max_lifetime,

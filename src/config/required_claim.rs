@@ -57,11 +57,8 @@ fn any_of(node: &Node<'_>) -> Result<Vec<Vec<RequiredClaim>>, ConfigError> {
 pub(super) fn claim_path(fields: &mut Fields<'_>, node: &Node<'_>) -> Result<Vec<String>, ConfigError> {
     match (fields.take("claim_name")?, fields.take("claim_path")?) {
         (Some(name), None) => {
-            let path: Vec<_> = name.non_empty_string()?.split('.').map(str::to_owned).collect();
-            if path.iter().any(String::is_empty) {
-                return Err(name.expected("claim names joined by single dots"));
-            }
-            Ok(path)
+            let path = dotted_path(name.non_empty_string()?);
+            path.ok_or_else(|| name.expected("claim names joined by single dots"))
         }
         (None, Some(segments)) => {
             let path: Vec<_> = segments.items()?.into_iter().map(path_segment).collect::<Result<_, _>>()?;
@@ -73,6 +70,12 @@ pub(super) fn claim_path(fields: &mut Fields<'_>, node: &Node<'_>) -> Result<Vec
         (Some(_), Some(path)) => Err(path.error("a second claim", "claim_name or claim_path alone")),
         (None, None) => Err(node.error("no claim", "\"claim_name\" or \"claim_path\"")),
     }
+}
+
+/// The names of nested claims, with dots between them.
+pub(super) fn dotted_path(text: &str) -> Option<Vec<String>> {
+    let path: Vec<_> = text.split('.').map(str::to_owned).collect();
+    path.iter().all(|name| !name.is_empty()).then_some(path)
 }
 
 /// One step of a `claim_path`.

@@ -10,8 +10,9 @@ use super::error::ConfigError;
 use super::fields::Fields;
 use super::header_name::HeaderName;
 use super::remote_keys::http_uri_within;
+use super::session_status::session_status;
 use super::value::Node;
-use super::{Endpoint, Environment, KeySource};
+use super::{Endpoint, Environment, KeySource, SessionStatus};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ const FORWARD_AUTH_FIELDS: [&str; 8] = [
 ];
 const USER_INFO_FIELDS: [&str; 5] = ["credential_header", "cookies", "headers", "deny", "code_member"];
 const INTROSPECTION_FIELDS: [&str; 3] = ["client_id", "client_secret", "auth_method"];
+const SESSION_STATUS_FIELDS: [&str; 4] = ["method", "headers", "deny", "code_member"];
 
 /// Header fields of a client that must not go out, and that a configuration must not add: they frame or route a
 /// message, or name its connection (RFC 9110 section 7.6.1). Folded.
@@ -116,6 +118,8 @@ pub enum CheckKind {
     UserInfo(UserInfo),
     /// OAuth 2.0 token introspection (RFC 7662).
     Introspection(Introspection),
+    /// The claims that name a session in, its status out.
+    SessionStatus(SessionStatus),
 }
 
 /// Headers in, headers out.
@@ -159,8 +163,15 @@ pub struct UserInfo {
     /// What else is sent.
     pub headers: Vec<FixedHeader>,
     /// The answers that are denials.
-    pub deny: Vec<DenyRule>,
-    /// The member of the answer that `code` of a rule is compared with.
+    pub denials: Denials,
+}
+
+/// Which answers are denials.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Denials {
+    /// One of these; the first counts.
+    pub rules: Vec<DenyRule>,
+    /// The member of the body that `code` of a rule is compared with.
     pub code_member: String,
 }
 
@@ -242,7 +253,8 @@ impl fmt::Debug for Secret {
 /// The fields of a session check.
 pub fn fields() -> Vec<&'static str> {
     let mut fields = COMMON_FIELDS.to_vec();
-    for name in FORWARD_AUTH_FIELDS.iter().chain(&USER_INFO_FIELDS).chain(&INTROSPECTION_FIELDS) {
+    let others = FORWARD_AUTH_FIELDS.iter().chain(&USER_INFO_FIELDS).chain(&INTROSPECTION_FIELDS);
+    for name in others.chain(&SESSION_STATUS_FIELDS) {
         if !fields.contains(name) {
             fields.push(name);
         }
@@ -258,8 +270,8 @@ pub(super) fn session_check(
     environment: Environment<'_>,
 ) -> Result<Option<SessionCheck>, ConfigError> {
     provider_fields.refuse_null("session_check")?;
-    match (provider_fields.take("session_check")?, keys) {
-        (Some(node), keys) => parse(&node, keys, environment).map(Some),
+    match (provider_fields.nested("session_check")?, keys) {
+        (Some(fields), keys) => parse(fields, keys, environment).map(Some),
         (None, KeySource::None) => {
             let expected = "\"remote_jwks\", \"discovery\", \"local_jwks\", \"jwt_key\" or \"session_check\"";
             Err(provider.error("no source of keys and no session check", expected))
@@ -269,20 +281,20 @@ pub(super) fn session_check(
 }
 
 fn parse(
-    node: &Node<'_>,
+    fields: Fields<'_>,
     keys: &KeySource,
     environment: Environment<'_>,
 ) -> Result<SessionCheck, ConfigError> {
-    let mut fields = Fields::of(node.clone())?;
-    for name in [&FORWARD_AUTH_FIELDS[..], &USER_INFO_FIELDS, &INTROSPECTION_FIELDS, &COMMON_FIELDS].concat()
-    {
+    for name in self::fields() {
         fields.refuse_null(name)?;
     }
+    // Those of a preset are for the kind that it asks in.
+    let mut fields = fields.unless_other("kind")?;
     let kind = fields.require("kind")?;
     let mode = mode(&mut fields, keys)?;
     let http_uri = fields.require("http_uri")?;
     let (endpoint, timeout) =
-        http_uri_within(http_uri, "https://host/session", DEFAULT_TIMEOUT, LONGEST_TIMEOUT)?;
+        http_uri_within(http_uri.clone(), "https://host/session", DEFAULT_TIMEOUT, LONGEST_TIMEOUT)?;
     let mut ttl = |name, default| {
         fields.take(name)?.map_or(Ok(default), |node: Node<'_>| node.duration(Duration::ZERO, LONGEST_TTL))
     };
@@ -300,7 +312,15 @@ fn parse(
         "forward_auth" => CheckKind::ForwardAuth(forward_auth(&mut fields, keys, environment)?),
         "user_info" => CheckKind::UserInfo(user_info(&mut fields, environment)?),
         "introspection" => CheckKind::Introspection(introspection(&mut fields, environment)?),
-        _ => return Err(kind.expected("\"forward_auth\", \"user_info\" or \"introspection\"")),
+        "session_status" => {
+            let about_tokens = (&kind, keys, mode);
+            let status = session_status(&mut fields, about_tokens, (&http_uri, &endpoint), environment)?;
+            CheckKind::SessionStatus(status)
+        }
+        _ => {
+            let kinds = "\"forward_auth\", \"user_info\", \"introspection\" or \"session_status\"";
+            return Err(kind.expected(kinds));
+        }
     };
     fields.finish(&[])?;
     Ok(SessionCheck { kind, mode, endpoint, timeout, cache_ttl, negative_ttl, failure_mode })
@@ -309,8 +329,8 @@ fn parse(
 fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigError> {
     const MODES: &str = "\"always\", \"opaque\" or \"background\"";
     let mode = fields.take("mode")?;
-    let interval = fields.take("interval")?;
-    let max_unchecked = fields.take("max_unchecked")?;
+    let interval = fields.written("interval")?;
+    let max_unchecked = fields.written("max_unchecked")?;
     let name = mode.as_ref().map_or(Ok("always"), Node::string)?;
     let mode = match (name, &mode) {
         ("always", _) => CheckMode::Always,
@@ -321,11 +341,12 @@ fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigEr
             );
         }
         ("background", _) => {
-            let interval = match &interval {
+            // Those of a preset mean nothing in another mode.
+            let interval = match interval.or_else(|| fields.default("interval")) {
                 None => DEFAULT_INTERVAL,
                 Some(node) => node.duration(SHORTEST_INTERVAL, LONGEST_INTERVAL)?,
             };
-            let max_unchecked = match &max_unchecked {
+            let max_unchecked = match max_unchecked.or_else(|| fields.default("max_unchecked")) {
                 None => DEFAULT_MAX_UNCHECKED.max(interval),
                 Some(node) => node.duration(interval, LONGEST_UNCHECKED)?,
             };
@@ -393,13 +414,19 @@ fn user_info(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result<Us
     let cookies = cookie_names(fields.take("cookies")?)?;
     let others = std::slice::from_ref(&credential_header);
     let headers = fixed_headers(fields.take("headers")?, environment, others)?;
-    let deny = match fields.take("deny")? {
-        None => vec![DenyRule { status: 401, code: None, denial: Denial::Session }],
+    let denials = denials(fields, 401)?;
+    Ok(UserInfo { credential_header, cookies, headers, denials })
+}
+
+/// `deny` and `code_member`. Without the former, the one status means that there is no such session.
+pub(super) fn denials(fields: &mut Fields<'_>, default: u16) -> Result<Denials, ConfigError> {
+    let rules = match fields.take("deny")? {
+        None => vec![DenyRule { status: default, code: None, denial: Denial::Session }],
         Some(node) => node.items()?.into_iter().map(deny_rule).collect::<Result<_, _>>()?,
     };
     let code_member =
         fields.take("code_member")?.map_or(Ok(DEFAULT_CODE_MEMBER), |node| node.non_empty_string())?;
-    Ok(UserInfo { credential_header, cookies, headers, deny, code_member: code_member.to_owned() })
+    Ok(Denials { rules, code_member: code_member.to_owned() })
 }
 
 fn introspection(
@@ -444,7 +471,7 @@ fn fixed_name(node: &Node<'_>, name: HeaderName) -> Result<HeaderName, ConfigErr
     Ok(name)
 }
 
-fn fixed_headers(
+pub(super) fn fixed_headers(
     node: Option<Node<'_>>,
     environment: Environment<'_>,
     others: &[HeaderName],
@@ -569,7 +596,12 @@ impl SessionCheck {
     pub fn request_headers(&self) -> &[HeaderName] {
         match &self.kind {
             CheckKind::ForwardAuth(forward_auth) => &forward_auth.request_headers,
-            CheckKind::UserInfo(_) | CheckKind::Introspection(_) => &[],
+            CheckKind::UserInfo(_) | CheckKind::Introspection(_) | CheckKind::SessionStatus(_) => &[],
         }
+    }
+
+    /// Whether it is asked about sessions by their name in tokens that keys have verified, and about nothing else.
+    pub const fn is_by_claims(&self) -> bool {
+        matches!(self.kind, CheckKind::SessionStatus(_))
     }
 }

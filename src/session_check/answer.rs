@@ -8,7 +8,9 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::call::CallReply;
-use crate::config::{CheckKind, Denial, ForwardAuth, HeaderName, HeaderToClaim, SessionCheck, UserInfo};
+use crate::config::{
+    CheckKind, Denial, Denials, ForwardAuth, HeaderName, HeaderToClaim, SessionCheck, UserInfo,
+};
 use crate::jose::claims::RegisteredClaims;
 use crate::json::{Json, Object};
 use crate::request::HeaderField;
@@ -90,6 +92,7 @@ pub(super) fn read(
         CheckKind::ForwardAuth(settings) => forward_auth(settings, status, headers)?,
         CheckKind::UserInfo(settings) => user_info(settings, status, body)?,
         CheckKind::Introspection(_) => introspection(status, body)?,
+        CheckKind::SessionStatus(settings) => session_status(&settings.denials, status, body)?,
     };
     match said {
         Ok(claims) => Confirmed::new(claims, allows_numeric_subject).map(Verdict::Confirmed),
@@ -150,16 +153,29 @@ fn header<'h>(headers: &'h [HeaderField], name: &HeaderName) -> Result<Option<&'
 
 fn user_info(settings: &UserInfo, status: u16, body: &[u8]) -> Result<Said, AnswerError> {
     let parsed = Object::parse(body);
-    let code = parsed.as_ref().ok().and_then(|body| body.get(&settings.code_member)).and_then(Json::as_str);
-    let mut rules = settings.deny.iter().filter(|rule| rule.status == status);
-    let denied = rules.find(|rule| rule.code.is_none() || rule.code.as_deref() == code);
-    if let Some(rule) = denied {
-        return Ok(Err(rule.denial));
+    if let Some(denial) = denial(&settings.denials, status, parsed.as_ref().ok()) {
+        return Ok(Err(denial));
     }
     match (status, parsed) {
         (200, Ok(claims)) => Ok(Ok(claims.into_owned())),
         (200, Err(_)) => Err(NO_OBJECT),
         (status, _) => Err(AnswerError::Status(status)),
+    }
+}
+
+fn denial(denials: &Denials, status: u16, body: Option<&Object<'_>>) -> Option<Denial> {
+    let code = body.and_then(|body| body.get(&denials.code_member)).and_then(Json::as_str);
+    let mut rules = denials.rules.iter().filter(|rule| rule.status == status);
+    rules.find(|rule| rule.code.is_none() || rule.code.as_deref() == code).map(|rule| rule.denial)
+}
+
+/// What the body says besides is nobody's claim.
+fn session_status(denials: &Denials, status: u16, body: &[u8]) -> Result<Said, AnswerError> {
+    let parsed = Object::parse(body).ok();
+    match (denial(denials, status, parsed.as_ref()), status) {
+        (Some(denial), _) => Ok(Err(denial)),
+        (None, 200) => Ok(Ok(Object::of_texts([]))),
+        (None, status) => Err(AnswerError::Status(status)),
     }
 }
 

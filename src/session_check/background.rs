@@ -2,8 +2,13 @@
 //!
 //! Takes uses of credentials that their keys have verified, the time, and what the identity provider said; gives whether
 //! a request passes, and whom to ask about. A credential passes until the provider denies its session, and from then on
-//! not again. One that nothing has been heard of for too long has to wait. Known by the credential alone, so that
-//! nothing else in a request makes another session of it.
+//! not again. One that nothing has been heard of for too long has to wait. A session is known by its credential alone, or
+//! by the name that its tokens have for it, so that nothing else in a request makes another session of it.
+//!
+//! Where sessions have names, one outlives each of its tokens. It is watched, and remembered as gone, until the last of
+//! them that has been seen expires: each use moves its end on, so that a token that was got before the session ended
+//! finds it gone however late it comes, as long as others keep coming. One that comes alone, when all that were seen
+//! have expired, is asked about anew.
 
 use std::time::Duration;
 
@@ -49,7 +54,7 @@ pub(super) struct Sessions {
 struct Session {
     question: Question,
     pace: Pace,
-    /// When its credential expires.
+    /// When its credential expires, or the last of its tokens.
     ends: Option<UnixTime>,
     used_at: UnixTime,
     asked_at: Option<UnixTime>,
@@ -79,6 +84,11 @@ impl Session {
     }
 }
 
+/// How long one that ends then is remembered.
+fn gone_until(ends: Option<UnixTime>, now: UnixTime) -> UnixTime {
+    ends.unwrap_or_else(|| now.after(GONE_WITHOUT_EXPIRATION))
+}
+
 impl Sessions {
     pub(super) const fn new() -> Self {
         Self { watched: Table::new(MAX_WATCHED), gone: Table::new(MAX_GONE), next_due: None }
@@ -92,8 +102,9 @@ impl Sessions {
         ends: Option<UnixTime>,
         now: UnixTime,
     ) -> Watch {
-        let id = question.credential;
-        if let Some(gone) = self.gone.get(&id).filter(|gone| now < gone.until) {
+        let id = question.session;
+        if let Some(gone) = self.gone.get_mut(&id).filter(|gone| now < gone.until) {
+            gone.until = gone.until.max(gone_until(ends, now));
             return Watch::Denied(gone.denial);
         }
         if self.watched.get(&id).is_none() {
@@ -110,6 +121,7 @@ impl Sessions {
         }
         let Some(session) = self.watched.get_mut(&id) else { return Watch::MustBeAsked };
         session.used_at = now;
+        session.ends = session.ends.zip(ends).map(|(known, ends)| known.max(ends));
         if session.question.id != question.id {
             session.question = question.clone();
         }
@@ -119,15 +131,15 @@ impl Sessions {
         if is_known { Watch::Passes } else { Watch::MustBeAsked }
     }
 
-    /// Whether the session of this credential is to be checked at `now`.
-    pub(super) fn is_due(&self, credential: &QuestionId, now: UnixTime) -> bool {
-        let due_at = self.watched.get(credential).and_then(|session| session.due_at());
+    /// Whether this session is to be checked at `now`.
+    pub(super) fn is_due(&self, session: &QuestionId, now: UnixTime) -> bool {
+        let due_at = self.watched.get(session).and_then(|session| session.due_at());
         due_at.is_some_and(|due_at| due_at <= now)
     }
 
-    /// A question about this credential is asked.
-    pub(super) fn asked(&mut self, credential: &QuestionId, now: UnixTime) {
-        if let Some(session) = self.watched.get_mut(credential) {
+    /// A question about this session is asked.
+    pub(super) fn asked(&mut self, session: &QuestionId, now: UnixTime) {
+        if let Some(session) = self.watched.get_mut(session) {
             session.asked_at = Some(now);
         }
     }
@@ -155,8 +167,8 @@ impl Sessions {
     }
 
     /// The session is there, by the answer to a question that was asked then.
-    pub(super) fn confirm(&mut self, credential: &QuestionId, asked_at: UnixTime, now: UnixTime) {
-        if let Some(session) = self.watched.get_mut(credential) {
+    pub(super) fn confirm(&mut self, session: &QuestionId, asked_at: UnixTime, now: UnixTime) {
+        if let Some(session) = self.watched.get_mut(session) {
             session.known_at = now;
             session.confirmed_by = session.confirmed_by.max(Some(asked_at));
         }
@@ -164,19 +176,13 @@ impl Sessions {
 
     /// The session is gone, by the answer to a question that was asked then. Whether that is news: an older answer never
     /// replaces a newer one.
-    pub(super) fn deny(
-        &mut self,
-        credential: &QuestionId,
-        denial: Denial,
-        asked_at: UnixTime,
-        now: UnixTime,
-    ) {
-        let Some(session) = self.watched.get(credential) else { return };
+    pub(super) fn deny(&mut self, id: &QuestionId, denial: Denial, asked_at: UnixTime, now: UnixTime) {
+        let Some(session) = self.watched.get(id) else { return };
         if session.confirmed_by.is_some_and(|confirmed_by| confirmed_by > asked_at) {
             return;
         }
-        let until = session.ends.unwrap_or_else(|| now.after(GONE_WITHOUT_EXPIRATION));
-        self.watched.remove(credential);
-        self.gone.put(*credential, Gone { denial, until }, |gone| gone.until);
+        let until = gone_until(session.ends, now);
+        self.watched.remove(id);
+        self.gone.put(*id, Gone { denial, until }, |gone| gone.until);
     }
 }

@@ -8,6 +8,7 @@
 mod answer;
 mod background;
 mod clearing;
+mod filled_path;
 mod question;
 mod table;
 
@@ -210,7 +211,7 @@ impl Checker {
             Watch::Passes => {
                 if self.has_timers {
                     self.is_sooner |= self.sessions.wake_at() != planned;
-                } else if self.sessions.is_due(&question.credential, now) {
+                } else if self.sessions.is_due(&question.session, now) {
                     self.own = Some(question);
                 }
                 None
@@ -250,7 +251,7 @@ impl Checker {
         let mut due = Vec::new();
         for id in std::mem::take(&mut self.to_ask) {
             if let Some(open) = self.open.get_mut(&id) {
-                self.sessions.asked(&open.question.credential, now);
+                self.sessions.asked(&open.question.session, now);
                 open.until = Some(now.after(open.question.call.timeout).after(GRACE));
                 due.push(Check { question: open.question.clone(), asked_at: now });
             }
@@ -261,7 +262,7 @@ impl Checker {
     /// The question that the request decided last must ask itself, whatever is on its way for others.
     pub fn own(&mut self, now: UnixTime) -> Option<Check> {
         let question = self.own.take()?;
-        self.sessions.asked(&question.credential, now);
+        self.sessions.asked(&question.session, now);
         Some(Check { question, asked_at: now })
     }
 
@@ -271,7 +272,7 @@ impl Checker {
     ///
     /// Why nothing was found out. What is known already still counts.
     pub fn settle(&mut self, check: Check, reply: CallReply<'_>, now: UnixTime) -> Result<(), AnswerError> {
-        let Check { question: Question { provider, id, credential, .. }, asked_at } = check;
+        let Check { question: Question { provider, id, session, .. }, asked_at } = check;
         let Some(settings) = self.checks.get(provider.0).and_then(Option::as_ref) else { return Ok(()) };
         let verdict = match answer::read(settings, self.allow_numeric_subjects.contains(&provider), reply) {
             Ok(verdict) => verdict,
@@ -281,8 +282,8 @@ impl Checker {
             }
         };
         match &verdict {
-            Verdict::Confirmed(_) => self.sessions.confirm(&credential, asked_at, now),
-            Verdict::Denied(denial) => self.sessions.deny(&credential, *denial, asked_at, now),
+            Verdict::Confirmed(_) => self.sessions.confirm(&session, asked_at, now),
+            Verdict::Denied(denial) => self.sessions.deny(&session, *denial, asked_at, now),
         }
         let tables = [&self.denied, &self.good];
         let newest = tables.into_iter().filter_map(|table| table.get(&id)).map(|known| known.asked_at).max();

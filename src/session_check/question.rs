@@ -1,8 +1,9 @@
 //! A credential and what stands beside it in the request -> the call that asks about it.
 //!
-//! Takes the request head, a credential and where it was, gives a [`Question`]. Nothing of the client goes out but the
-//! credential and what is listed, each of it once and only in a form that is a header value. Two questions are the
-//! same when all that is sent is.
+//! Takes the request head, a credential and where it was, gives a [`Question`]; or the claims of a token that keys have
+//! verified. Nothing of the client goes out but the credential, or the claims that name its session, and what is
+//! listed, each of it once and only in a form that is a header value or a part of a path. Two questions are the same
+//! when all that is sent is.
 
 use std::fmt::Write as _;
 
@@ -13,9 +14,11 @@ use sha2::{Digest as _, Sha256};
 use crate::call::Call;
 use crate::config::{
     AuthMethod, CheckKind, FixedHeader, ForwardAuth, HeaderName, Introspection, Location, Provider,
-    ProviderId, SessionCheck, UserInfo, is_header_value,
+    ProviderId, SessionCheck, SessionStatus, UserInfo, is_header_value,
 };
+use crate::json::Object;
 use crate::request::{RequestHead, cookie_pairs};
+use crate::session_check::filled_path::filled;
 
 const AUTHORIZATION: &str = "authorization";
 const JSON: &str = "application/json";
@@ -31,8 +34,9 @@ pub struct Question {
     pub provider: ProviderId,
     /// What tells it from others.
     pub id: QuestionId,
-    /// The same of the credential alone.
-    pub credential: QuestionId,
+    /// The same of what its session is known by: the credential alone, or the question itself where that names the
+    /// session and no credential.
+    pub session: QuestionId,
     /// How it is asked.
     pub call: Call,
 }
@@ -49,8 +53,13 @@ pub enum Carrier<'r> {
 }
 
 /// Why nothing can be asked about a credential.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum QuestionError {
+    /// A claim that would be sent is missing or cannot be a part of a path.
+    Claim {
+        /// Its name in the configuration.
+        name: String,
+    },
     /// Something that would be sent is no header value.
     Malformed,
     /// Something that would be sent is there more than once: the identity provider could look at the other one.
@@ -58,39 +67,44 @@ pub enum QuestionError {
 }
 
 impl Question {
-    /// The question of `check`, which is that of `provider`, about the credential `token`, found by `carrier`.
+    /// The question of `check`, which is that of `provider`, about the credential `token`, found by `carrier`; `claims`
+    /// are those that keys of the provider have verified, if it is a token.
     ///
     /// # Errors
     ///
     /// See [`QuestionError`].
     pub fn about(
         token: &str,
+        claims: Option<&Object<'_>>,
         carrier: Carrier<'_>,
         head: &RequestHead,
         (id, provider): (ProviderId, &Provider),
         check: &SessionCheck,
     ) -> Result<Self, QuestionError> {
         let SessionCheck { kind, endpoint, timeout, .. } = check;
-        let method = if matches!(kind, CheckKind::Introspection(_)) { "POST" } else { "GET" };
+        let method = match kind {
+            CheckKind::ForwardAuth(_) | CheckKind::UserInfo(_) => "GET",
+            CheckKind::Introspection(_) => "POST",
+            CheckKind::SessionStatus(settings) => settings.method,
+        };
         let call = Call::new(method, endpoint.clone(), *timeout);
         let call = match kind {
             CheckKind::ForwardAuth(settings) => forward_auth(call, settings, token, carrier, head, provider)?,
             CheckKind::UserInfo(settings) => user_info(call, settings, token, carrier),
             CheckKind::Introspection(settings) => introspection(call, settings, token),
+            CheckKind::SessionStatus(settings) => session_status(call, settings, claims)?,
         };
-        Ok(Self {
-            provider: id,
-            id: QuestionId::of(id, &call),
-            credential: QuestionId::of_credential(id, token),
-            call,
-        })
+        let question_id = QuestionId::of(id, &call);
+        let session = if check.is_by_claims() { question_id } else { QuestionId::of_credential(id, token) };
+        Ok(Self { provider: id, id: question_id, session, call })
     }
 }
 
 impl QuestionId {
     fn of(provider: ProviderId, call: &Call) -> Self {
         let headers = call.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
-        Self::of_parts(provider, headers.chain([call.body.as_slice()]))
+        let (path, body) = (call.endpoint.path.as_bytes(), call.body.as_slice());
+        Self::of_parts(provider, headers.chain([path, body]))
     }
 
     fn of_credential(provider: ProviderId, token: &str) -> Self {
@@ -193,6 +207,19 @@ fn introspection(call: Call, settings: &Introspection, token: &str) -> Call {
     Call { body: body.into_bytes(), ..call }
 }
 
+/// The credential stays here: its session has a name.
+fn session_status(
+    call: Call,
+    settings: &SessionStatus,
+    claims: Option<&Object<'_>>,
+) -> Result<Call, QuestionError> {
+    let path = filled(&settings.path, claims)?;
+    let endpoint = call.endpoint.with_path(path);
+    let call = with_fixed(Call { endpoint, ..call }.with("accept", JSON), &settings.headers);
+    // Hosts that do not count bodies themselves, and servers that need to know.
+    Ok(if call.method == "POST" { call.with("content-length", "0") } else { call })
+}
+
 fn with_fixed(call: Call, headers: &[FixedHeader]) -> Call {
     let fixed = headers.iter();
     fixed.fold(call, |call, FixedHeader { name, value }| call.with(name.as_str().to_owned(), value.reveal()))
@@ -244,10 +271,11 @@ mod tests {
             call.clone().with("a", "bc"),
             call.clone().with("ab", "c"),
             call.clone().with("a", "b").with("c", ""),
-            Call { body: b"abc".to_vec(), ..call },
+            Call { body: b"abc".to_vec(), ..call.clone() },
+            Call { endpoint: call.endpoint.with_path("/abc".to_owned()), ..call },
         ];
         let ids = calls.iter().flat_map(|call| [0, 1, 11].map(|id| QuestionId::of(ProviderId(id), call)));
         let distinct: std::collections::BTreeSet<_> = ids.collect();
-        assert_eq!(distinct.len(), 15);
+        assert_eq!(distinct.len(), 18);
     }
 }

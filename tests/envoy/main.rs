@@ -28,6 +28,7 @@ mod refusals;
 mod scene;
 mod self_test;
 mod session_check;
+mod session_status;
 mod support;
 mod surroundings;
 mod vectors;

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 22] = [
+const MAY_NAME: [(&str, &[&str]); 23] = [
     ("json", &[]),
     ("time", &[]),
+    ("clerk_claims", &["json"]),
     ("request", &[]),
     ("path", &["request"]),
     ("regex", &[]),
@@ -18,7 +19,7 @@ const MAY_NAME: [(&str, &[&str]); 22] = [
     ("keys", &["call", "config", "jose", "json", "request", "time"]),
     ("session_check", &["call", "config", "jose", "json", "request", "time"]),
     ("matcher", &["config", "request"]),
-    ("verify", &["config", "jose", "json", "matcher", "session_check", "time"]),
+    ("verify", &["clerk_claims", "config", "jose", "json", "matcher", "session_check", "time"]),
     ("browser_session", &["config", "jose", "json", "request", "time", "verify"]),
     ("rejection", &["browser_session", "config", "jose", "request", "verify"]),
     ("rule", &["config", "matcher", "path", "rejection", "request"]),

@@ -33,6 +33,7 @@ struct Case {
 static RSA: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::rs256("k1"));
 static P256: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::es256("k1"));
 
+const INSTANCE: &str = "https://oneauxilia.acme.example";
 const STACK: &str = "5b4ac1c2-7ae0-4b1c-a8a1-5c0b9f2b3d4e";
 
 fn cases() -> Vec<Case> {
@@ -554,10 +555,15 @@ fn each_preset_takes_the_tokens_of_its_provider_and_no_others() {
 }
 
 /// The presets that ask about sessions, and their parameters.
-fn checked() -> [(&'static str, Value); 3] {
+fn checked() -> [(&'static str, Value); 4] {
     [
         ("authgear_resolver", json!({ "endpoint": "https://myapp.authgear.cloud" })),
         ("kratos", json!({ "url": "https://kratos.acme.example" })),
+        (
+            "oneauxilia_rest",
+            json!({ "instance": INSTANCE, "api": "https://api.acme.example:8443",
+                "secret_key": { "environment_variable": "ONEAUXILIA_KEY" }, "authorized_parties": ["https://acme.example"] }),
+        ),
         ("stack_auth_rest", json!({ "project_id": STACK, "secret_key_variable": "STACK_KEY" })),
     ]
 }
@@ -574,7 +580,11 @@ fn every_preset_has_a_case() {
 }
 
 fn environment(name: &str) -> Option<String> {
-    (name == "STACK_KEY").then(|| "ssk_secret".to_owned())
+    match name {
+        "STACK_KEY" => Some("ssk_secret".to_owned()),
+        "ONEAUXILIA_KEY" => Some("sk_prod_secret".to_owned()),
+        _ => None,
+    }
 }
 
 /// A gateway with a preset that asks about sessions.
@@ -739,13 +749,217 @@ fn each_error_of_stack_auth_is_taken_for_what_it_means() {
     }
 }
 
+/// A gateway with the preset `oneauxilia_rest`, changed like that, and its keys.
+fn oneauxilia_rest(changes: &Value) -> Gateway {
+    let configuration =
+        configured("oneauxilia_rest", &changed(&all_parameters()["oneauxilia_rest"], changes));
+    let config = Config::parse(configuration.to_string().as_bytes(), &environment).unwrap();
+    let mut gateway = Gateway::of(config);
+    gateway.tick();
+    assert!(gateway.answer(200, &tokens::jwks([&*RSA]).to_string()));
+    gateway
+}
+
+/// A session token of OneAuxilia, with these claims on top.
+fn session_token(changes: &Value) -> String {
+    let case = cases().into_iter().find(|case| case.preset == "oneauxilia").unwrap();
+    token(&case, case.key, &(json!({}), changes.clone()))
+}
+
+#[test]
+fn oneauxilia_is_asked_about_the_session_with_our_key_and_without_the_token() {
+    let mut gateway = oneauxilia_rest(&json!({}));
+    let token = session_token(&json!({}));
+    let request = get(
+        "/",
+        &[
+            ("authorization", format!("Bearer {token}").as_str()),
+            ("OneAuxiliaAuth", "sk_forged"),
+            ("cookie", "accessToken=x"),
+        ],
+    );
+    let check = gateway.ask(&request);
+    let call = check.call();
+    let url = format!("{}://{}{}", call.endpoint.scheme, call.endpoint.authority, call.endpoint.path);
+    assert_eq!(
+        (call.method, url.as_str(), call.endpoint.cluster.as_str()),
+        ("POST", "https://api.acme.example:8443/api/v1/sessions/sess_1/verify/", "idp")
+    );
+    assert_eq!(sent(&check, "oneauxiliaauth"), ["sk_prod_secret"]);
+    assert!(sent(&check, "authorization").is_empty() && sent(&check, "cookie").is_empty());
+    assert!(!format!("{call:?}").contains(&token) && call.body.is_empty());
+    let body = json!({ "code": 200, "data": { "user_id": 1, "sub": "root" }, "message": "success" });
+    assert!(gateway.answer_check(check, 200, &[], body.to_string().as_bytes()));
+    let received = gateway.forward(&request);
+    assert_eq!(
+        (received.values("x-auth-user-id"), received.values("x-auth-session-id")),
+        (vec!["4711"], vec!["sess_1"])
+    );
+    assert!(received.values("oneauxiliaauth").is_empty());
+    // Another token of this session needs no call.
+    gateway.forward(&get_with("/", &session_token(&json!({ "iat": START + 1 }))));
+    let rejection = gateway.refuse(&get_with("/", &session_token(&json!({ "sid": null }))));
+    assert_eq!((rejection.label(), rejection.status()), ("claim", 401));
+    let rejection =
+        gateway.refuse(&get_with("/", &session_token(&json!({ "azp": "https://other.example" }))));
+    assert_eq!(rejection.label(), "authorized_party", "all of its base holds");
+}
+
+#[test]
+fn each_answer_of_oneauxilia_is_taken_for_what_it_means() {
+    for (status, expected) in
+        [(400, 401), (404, 401), (401, 503), (403, 503), (405, 503), (302, 503), (429, 503), (500, 503)]
+    {
+        let mut gateway = oneauxilia_rest(&json!({}));
+        let request = get_with("/", &session_token(&json!({})));
+        let check = gateway.ask(&request);
+        let body = json!({ "code": status, "error": "text", "message": "text" }).to_string();
+        gateway.answer_check(check, status, &[], body.as_bytes());
+        assert_eq!(gateway.refuse(&request).status(), expected, "{status}");
+    }
+}
+
+#[test]
+fn oneauxilia_can_be_asked_off_the_path_of_requests() {
+    let mut gateway =
+        oneauxilia_rest(&json!({ "session_check": { "mode": "background", "interval": "5s" } }));
+    gateway.forward(&get_with("/", &session_token(&json!({}))));
+    let check = gateway.engine.checks(gateway.now).pop().unwrap();
+    assert_eq!(sent(&check, "oneauxiliaauth"), ["sk_prod_secret"]);
+    assert!(gateway.answer_check(check, 404, &[], b""));
+    let refreshed = get_with("/", &session_token(&json!({ "exp": START + 600 })));
+    assert_eq!(gateway.refuse(&refreshed).label(), "session_denied");
+}
+
+#[test]
+fn a_secret_of_a_preset_is_a_text_or_a_variable_and_shown_nowhere() {
+    let parse = |secret: Value| {
+        let parameters = changed(&all_parameters()["oneauxilia_rest"], &json!({ "secret_key": secret }));
+        Config::parse(configured("oneauxilia_rest", &parameters).to_string().as_bytes(), &environment)
+    };
+    let config = parse(json!("sk_\"{cluster}{api}\\")).unwrap();
+    let config::CheckKind::SessionStatus(kind) = &config.providers[0].session_check.as_ref().unwrap().kind
+    else {
+        panic!()
+    };
+    assert_eq!(kind.headers[0].value.reveal(), "sk_\"{cluster}{api}\\");
+    assert!(!format!("{config:?}").contains("sk_"));
+    for (secret, expected) in [
+        (json!(5), "providers.it.secret_key: found a number, expected a string"),
+        (json!(["sk_1"]), "providers.it.secret_key: found an array"),
+        (json!(""), "providers.it.session_check.headers.oneauxiliaauth: found nothing"),
+        (json!("sk_1\r\nx: y"), "providers.it.session_check.headers.oneauxiliaauth: found something else"),
+        (json!({ "environment_variable": "NOPE" }), "found the string \"NOPE\""),
+        (json!({ "file": "sk_1" }), "found nothing, expected the field \"environment_variable\""),
+    ] {
+        let message = parse(secret).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains("sk_1"), "{message}");
+    }
+}
+
+#[test]
+fn fields_of_a_session_check_take_the_place_of_those_of_the_preset_each_for_itself() {
+    let config = |preset: &str, check: Value| {
+        let mut parameters = all_parameters()[preset].clone();
+        parameters["session_check"] = check;
+        Config::parse(configured(preset, &parameters).to_string().as_bytes(), &environment)
+    };
+    let check = |preset, check| config(preset, check).unwrap().providers.remove(0).session_check.unwrap();
+    let plain = check("authgear_resolver", json!({}));
+    let merged = check(
+        "authgear_resolver",
+        json!({ "cacheTtl": "30s", "cookies": ["p_session"], "http_uri": { "uri": "https://a/r", "cluster": "c" } }),
+    );
+    assert_eq!((plain.cache_ttl, merged.cache_ttl), (Duration::from_secs(10), Duration::from_secs(30)));
+    assert_eq!((merged.endpoint.authority.as_str(), merged.endpoint.path.as_str()), ("a", "/r"));
+    let (config::CheckKind::ForwardAuth(plain), config::CheckKind::ForwardAuth(merged)) =
+        (&plain.kind, &merged.kind)
+    else {
+        panic!()
+    };
+    assert_eq!(plain.cookies.len(), 3);
+    assert_eq!(*merged, config::ForwardAuth { cookies: vec!["p_session".to_owned()], ..plain.clone() });
+    // The same kind is no other one.
+    let same = check("authgear_resolver", json!({ "kind": "forward_auth", "deny_status": [403] }));
+    let config::CheckKind::ForwardAuth(same) = &same.kind else { panic!() };
+    assert_eq!((same.claims.len(), same.denied_statuses.as_slice()), (7, &[403][..]));
+    // With another kind nothing of the preset's is left.
+    let place = json!({ "uri": "https://a/userinfo", "cluster": "c" });
+    let other = check("authgear_resolver", json!({ "kind": "user_info", "http_uri": place }));
+    let config::CheckKind::UserInfo(other) = &other.kind else { panic!() };
+    assert!(other.headers.is_empty(), "{other:?}");
+    for (preset, written, expected) in [
+        (
+            "authgear_resolver",
+            json!({ "kind": "user_info" }),
+            "providers.it.session_check: found nothing, expected the field \"http_uri\"",
+        ),
+        ("authgear_resolver", json!({ "kind": null }), "providers.it.session_check.kind: found null"),
+        (
+            "authgear_resolver",
+            json!({ "cache_ttl": null }),
+            "providers.it.session_check.cache_ttl: found null",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "cache_ttl": 5 }),
+            "providers.it.session_check.cache_ttl: found the number 5",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "cache_tll": "5s" }),
+            "providers.it.session_check.cache_tll: found an unknown field, expected \"cache_ttl\"?",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "code_member": "x" }),
+            "providers.it.session_check.code_member: found an unknown field",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "http_uri": { "timeout": "1s" } }),
+            "providers.it.session_check.http_uri: found nothing, expected the field \"uri\"",
+        ),
+        (
+            "authgear_resolver",
+            json!({ "headers": { "authorization": "x" } }),
+            "providers.it.session_check.headers.authorization: found a header that is sent already",
+        ),
+        (
+            "authgear_resolver",
+            json!("always"),
+            "providers.it.session_check: found the string \"always\", expected an object",
+        ),
+        ("authgear_resolver", json!(null), "providers.it.session_check: found null"),
+        (
+            "oneauxilia_rest",
+            json!({ "mode": "opaque" }),
+            "providers.it.session_check.mode: found a mode for what is no token",
+        ),
+        (
+            "oneauxilia_rest",
+            json!({ "interval": "5s" }),
+            "providers.it.session_check.interval: found a field of another mode",
+        ),
+    ] {
+        let message = config(preset, written).expect_err(expected).to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
+
 #[test]
 fn each_preset_says_what_it_needs() {
     let parameters = all_parameters();
     for (name, needed) in config::presets() {
         let complete = configured(name, &parameters[name]);
-        Config::parse(complete.to_string().as_bytes(), &environment).expect(name);
+        let config = Config::parse(complete.to_string().as_bytes(), &environment).expect(name);
+        let config = format!("{config:?}");
         for parameter in needed {
+            assert!(
+                !config.contains(&format!("{{{parameter}}}")),
+                "{name}: {parameter} is left as it stands"
+            );
             let mut lacking = complete.clone();
             lacking["providers"]["it"].as_object_mut().unwrap().remove(parameter);
             let error = error(&lacking);

@@ -399,7 +399,7 @@ fn a_configuration_that_would_send_too_much_or_believe_too_much_is_refused() {
         (json!({}), "the field \"kind\""),
         (
             check(json!({}), json!({ "kind": "magic" })),
-            "\"forward_auth\", \"user_info\" or \"introspection\"",
+            "\"forward_auth\", \"user_info\", \"introspection\" or \"session_status\"",
         ),
         (forward_auth(json!({ "mode": "sometimes" })), "session_check.mode"),
         (forward_auth(json!({ "http_uri": { "uri": "/check", "cluster": "c" } })), "an absolute URI"),

@@ -28,5 +28,6 @@ mod regressions;
 mod scene;
 mod secrets;
 mod session_check;
+mod session_status;
 mod waiting;
 mod workers;
