@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::credential::{Credential, Credentials, Place};
 use crate::export::{self, Property};
+use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::SignatureError;
 use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, is_token};
 use crate::keys::{KeyStore, Keys, LookUp};
@@ -278,7 +279,12 @@ impl<'t, 'k> Presented<'t, 'k> {
             // A token of somebody else is not shown to this provider.
             check_issuer(token, provider).map_err(Rejection::InvalidToken)?;
         }
-        let question = self.question(check, (id, provider), parsed)?;
+        let mut question = self.question(check, (id, provider), parsed)?;
+        if let (None, Ok(token)) = (local, &parsed.token) {
+            // Who has keys holds every request against the clock.
+            let claims = RegisteredClaims::of(&token.payload, provider.allows_numeric_subject);
+            question.expires = claims.ok().and_then(|claims| claims.expires).map(|expires| expires.time());
+        }
         let question_id = question.id;
         let standing = self.sessions.ask(question, arrived, now);
         let confirmed = confirmed(standing, Awaited::Answer(id, question_id), check.failure_mode)?;

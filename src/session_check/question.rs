@@ -16,6 +16,7 @@ use crate::config::{
     ProviderId, SessionCheck, UserInfo, is_header_value,
 };
 use crate::request::{RequestHead, cookie_pairs};
+use crate::time::UnixTime;
 
 const AUTHORIZATION: &str = "authorization";
 const JSON: &str = "application/json";
@@ -35,6 +36,8 @@ pub struct Question {
     pub credential: QuestionId,
     /// How it is asked.
     pub call: Call,
+    /// When the credential expires, by its own words, which nobody has verified: a good answer counts no longer.
+    pub expires: Option<UnixTime>,
 }
 
 /// Where in the request a credential was.
@@ -83,6 +86,7 @@ impl Question {
             id: QuestionId::of(id, &call),
             credential: QuestionId::of_credential(id, token),
             call,
+            expires: None,
         })
     }
 }
