@@ -112,6 +112,7 @@ pub(super) const PRESETS: &[Preset] = &[
             },
             "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }],
             "from_cookies": ["app_session", "app_access_token", "session"],
+            "subjects": { "safe_regex": { "regex": "(?s).+" } },
             "multiple_credentials": "first",
             "csrf": true,
             "remove_headers": ["x-authgear-*"],
@@ -484,6 +485,7 @@ pub(super) const PRESETS: &[Preset] = &[
                     { "status": 403, "code": "RESTRICTED_USER_NOT_ALLOWED", "answer": 403 }
                 ]
             },
+            "required_claims": [{ "claim_name": "id", "string_match": { "safe_regex": { "regex": "(?s).+" } } }],
             "from_headers": [
                 { "name": "x-hexclave-access-token" },
                 { "name": "x-stack-access-token" },
