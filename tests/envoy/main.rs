@@ -30,3 +30,4 @@ mod session_check;
 mod support;
 mod surroundings;
 mod vectors;
+mod wire;
