@@ -27,6 +27,7 @@ mod refusals;
 mod scene;
 mod self_test;
 mod session_check;
+mod session_load;
 mod support;
 mod surroundings;
 mod vectors;

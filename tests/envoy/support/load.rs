@@ -6,10 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Http1, Reply, Request, eventually};
+
+/// Held by whoever measures under load, so that no two do it at the same time.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    static LOAD: Mutex<()> = Mutex::const_new(());
+    LOAD.lock().await
+}
 
 /// Sends `count` requests, each built from its index, over `connections` keep-alive connections side by side.
 /// Gives the replies by index.
