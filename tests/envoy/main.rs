@@ -21,6 +21,7 @@ mod discovery;
 mod headers;
 mod keys;
 mod load_test;
+mod mixed_load;
 mod outages;
 mod providers;
 mod refusals;
