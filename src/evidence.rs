@@ -15,6 +15,7 @@ use crate::config::{
 };
 use crate::credential::{Credential, Credentials, Place, wrapped_headers};
 use crate::export::{self, Property};
+use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::SignatureError;
 use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, is_token};
 use crate::keys::{KeyStore, Keys, LookUp};
@@ -342,7 +343,12 @@ impl<'t, 'k> Presented<'t, 'k> {
             // A token of somebody else is not shown to this provider.
             check_issuer(token, provider).map_err(Rejection::InvalidToken)?;
         }
-        let question = self.question(check, (id, provider), parsed, local)?;
+        let mut question = self.question(check, (id, provider), parsed, local)?;
+        if let (None, Ok(token)) = (local, &parsed.token) {
+            // Who has keys holds every request against the clock.
+            let claims = RegisteredClaims::of(&token.payload, provider.allows_numeric_subject);
+            question.expires = claims.ok().and_then(|claims| claims.expires).map(|expires| expires.time());
+        }
         let question_id = question.id;
         let standing = self.sessions.ask(question, arrived, now);
         self.note_clearing_lines(&question_id);

@@ -132,6 +132,7 @@ pub(super) const PRESETS: &[Preset] = &[
             },
             "from_headers": [{ "name": "authorization", "value_prefix": "Bearer " }],
             "from_cookies": ["{cookie_prefix}app_session", "{cookie_prefix}app_access_token", "{cookie_prefix}session"],
+            "subjects": { "safe_regex": { "regex": "(?s).+" } },
             "multiple_credentials": "first",
             "csrf": true,
             "remove_headers": ["x-authgear-*"],
@@ -588,7 +589,10 @@ pub(super) const PRESETS: &[Preset] = &[
                     { "status": 403, "code": "RESTRICTED_USER_NOT_ALLOWED", "answer": 403 }
                 ]
             },
-            "required_claims": [{ "any_of": [{users}] }],
+            "required_claims": [
+                { "claim_name": "id", "string_match": { "safe_regex": { "regex": "(?s).+" } } },
+                { "any_of": [{users}] }
+            ],
             "from_headers": [
                 { "name": "x-hexclave-access-token" },
                 { "name": "x-stack-access-token" },

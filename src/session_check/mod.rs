@@ -272,7 +272,7 @@ impl Checker {
     ///
     /// Why nothing was found out. What is known already still counts.
     pub fn settle(&mut self, check: Check, reply: CallReply<'_>, now: UnixTime) -> Result<(), AnswerError> {
-        let Check { question: Question { provider, id, session, .. }, asked_at } = check;
+        let Check { question: Question { provider, id, session, expires, .. }, asked_at } = check;
         let Some(settings) = self.checks.get(provider.0).and_then(Option::as_ref) else { return Ok(()) };
         let verdict = match answer::read(settings, self.allow_numeric_subjects.contains(&provider), reply) {
             Ok(verdict) => verdict,
@@ -292,8 +292,8 @@ impl Checker {
             let until = match &verdict {
                 Verdict::Denied(_) => now.after(settings.negative_ttl),
                 Verdict::Confirmed(confirmed) => {
-                    let until = now.after(settings.cache_ttl);
-                    confirmed.expires().map_or(until, |expires| until.min(expires))
+                    let ends = confirmed.expires().into_iter().chain(expires);
+                    ends.fold(now.after(settings.cache_ttl), UnixTime::min)
                 }
             };
             let (table, other) = match &verdict {

@@ -19,6 +19,7 @@ use crate::config::{
 use crate::json::Object;
 use crate::request::{RequestHead, cookie_pairs};
 use crate::session_check::filled_path::filled;
+use crate::time::UnixTime;
 
 const AUTHORIZATION: &str = "authorization";
 const JSON: &str = "application/json";
@@ -39,6 +40,8 @@ pub struct Question {
     pub session: QuestionId,
     /// How it is asked.
     pub call: Call,
+    /// When the credential expires, by its own words, which nobody has verified: a good answer counts no longer.
+    pub expires: Option<UnixTime>,
 }
 
 /// Where in the request a credential was.
@@ -96,7 +99,7 @@ impl Question {
         };
         let question_id = QuestionId::of(id, &call);
         let session = if check.is_by_claims() { question_id } else { QuestionId::of_credential(id, token) };
-        Ok(Self { provider: id, id: question_id, session, call })
+        Ok(Self { provider: id, id: question_id, session, call, expires: None })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::support::tokens::{SigningKey, jwks};
 use crate::support::{Envoy, JwksServer, Request, Upstream, eventually, load};
 
 /// Making one takes seconds.
-static RSA: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::rs256("rsa"));
+pub static RSA: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::rs256("rsa"));
 static P256: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::es256("p256"));
 
 const PROJECT: &str = "5b4ac1c2-7ae0-4b1c-a8a1-5c0b9f2b3d4e";

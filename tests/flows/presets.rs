@@ -949,6 +949,25 @@ fn fields_of_a_session_check_take_the_place_of_those_of_the_preset_each_for_itse
 }
 
 #[test]
+fn a_good_answer_that_names_no_user_lets_nobody_in() {
+    let disguised = json!({ "code": "INVALID_SECRET_SERVER_KEY", "error": "text" }).to_string();
+    let valid = [("x-authgear-session-valid", "true")];
+    for (preset, headers, body, label) in [
+        ("authgear_resolver", &valid[..], "", "subject"),
+        ("stack_auth_rest", &[("x-stack-actual-status", "401")], disguised.as_str(), "claim"),
+        ("stack_auth_rest", &[], r#"{ "primary_email": "root@acme.example" }"#, "claim"),
+        ("stack_auth_rest", &[], r#"{ "id": null }"#, "claim"),
+        ("stack_auth_rest", &[], r#"{ "id": "" }"#, "claim"),
+    ] {
+        let mut gateway = asking(preset);
+        let request = get("/", &[("authorization", "Bearer opaque1")]);
+        let check = gateway.ask(&request);
+        assert!(gateway.answer_check(check, 200, &fields(headers), body.as_bytes()));
+        assert_eq!(gateway.refuse(&request).label(), label, "{preset}: {body}");
+    }
+}
+
+#[test]
 fn each_preset_says_what_it_needs() {
     let parameters = all_parameters();
     for (name, needed) in config::presets() {

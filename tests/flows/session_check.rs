@@ -374,6 +374,38 @@ fn a_cached_answer_does_not_outlive_the_token_it_is_about() {
 }
 
 #[test]
+fn without_keys_an_answer_about_a_token_counts_until_the_token_expires_by_its_own_words() {
+    let mut gateway = gateway(introspection(json!({ "cache_ttl": "600s" })), json!({}));
+    for (extra, counts_for) in [
+        (json!({ "exp": START + 5 }), 5),
+        (json!({ "exp": START + 5000 }), 600),
+        (json!({ "exp": "soon" }), 600),
+        (json!({}), 600),
+    ] {
+        let mut all = claims(extra.clone());
+        if extra.get("exp").is_none() {
+            all.as_object_mut().unwrap().remove("exp");
+        }
+        let head = get_with("/", &KEY.sign(&all));
+        let mut gateway = self::gateway(introspection(json!({ "cache_ttl": "600s" })), json!({}));
+        let check = gateway.ask(&head);
+        gateway.confirm(check, json!({ "sub": "alice" }));
+        gateway.advance(Duration::from_millis(counts_for * 1000 - 1));
+        gateway.forward(&head);
+        gateway.advance(Duration::from_millis(1));
+        gateway.ask(&head);
+    }
+    // Once it has expired, only those who have waited get the answer.
+    let head = get_with("/", &KEY.sign(&claims(json!({ "exp": START - 1 }))));
+    for _ in 0..2 {
+        let check = gateway.ask(&head);
+        gateway.confirm(check, json!({ "sub": "alice" }));
+        assert_eq!(gateway.forward(&head).values("x-user-id"), ["alice"]);
+        gateway.advance(Duration::from_millis(1));
+    }
+}
+
+#[test]
 fn without_keys_opaque_takes_no_tokens_and_always_asks_about_those_of_its_issuers() {
     let token = good_token();
     let mut opaque = gateway(introspection(json!({ "mode": "opaque" })), json!({}));

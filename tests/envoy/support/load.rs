@@ -2,14 +2,84 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Http1, Reply, Request, eventually};
+use super::{Http1, Http2, Reply, Request, eventually};
+
+/// Held by whoever measures under load, so that no two do it at the same time.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    static LOAD: Mutex<()> = Mutex::const_new(());
+    LOAD.lock().await
+}
+
+/// A way for requests, one after the other. Clones of one HTTP/2 connection are ways side by side.
+pub enum Lane {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+impl Lane {
+    /// So many HTTP/1.1 connections.
+    pub async fn connections(address: SocketAddr, count: usize) -> Vec<Self> {
+        let mut lanes = Vec::new();
+        for _ in 0..count {
+            lanes.push(Self::Http1(Http1::connect(address).await));
+        }
+        lanes
+    }
+
+    /// So many streams of one HTTP/2 connection.
+    pub async fn streams(address: SocketAddr, count: usize) -> Vec<Self> {
+        let connection = Http2::connect(address).await;
+        (0..count).map(|_| Self::Http2(connection.clone())).collect()
+    }
+
+    async fn send(&mut self, address: SocketAddr, request: &Request) -> Reply {
+        match self {
+            Self::Http1(connection) => {
+                let reply = connection.send(request).await;
+                if reply.header("connection") == Some("close") {
+                    *connection = Http1::connect(address).await;
+                }
+                reply
+            }
+            Self::Http2(connection) => connection.send(request).await,
+        }
+    }
+}
+
+/// Sends the requests of these indices over `lanes` side by side, and looks at each reply as it comes.
+pub async fn send_all(
+    address: SocketAddr,
+    lanes: Vec<Lane>,
+    indices: Range<usize>,
+    build: impl Fn(usize) -> Request + Send + Sync + 'static,
+    look: impl Fn(usize, &Reply) + Send + Sync + 'static,
+) {
+    let next = Arc::new(AtomicUsize::new(indices.start));
+    let (build, look) = (Arc::new(build), Arc::new(look));
+    let mut clients = JoinSet::new();
+    for mut lane in lanes {
+        let (next, build, look) = (Arc::clone(&next), Arc::clone(&build), Arc::clone(&look));
+        clients.spawn(async move {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= indices.end {
+                    return;
+                }
+                look(index, &lane.send(address, &build(index)).await);
+            }
+        });
+    }
+    clients.join_all().await;
+}
 
 /// Sends `count` requests, each built from its index, over `connections` keep-alive connections side by side.
 /// Gives the replies by index.

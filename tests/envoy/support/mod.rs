@@ -32,9 +32,11 @@ pub use self::envoy::Envoy;
 pub use self::http1::Http1;
 pub use self::http2::Http2;
 pub use self::jwks_server::{Fetch, JwksReply, JwksServer};
-pub use self::load::{Answer, Traffic, load, percentile, send_and_leave_open, statuses};
+pub use self::load::{
+    Answer, Lane, Traffic, alone, load, percentile, send_all, send_and_leave_open, statuses,
+};
 pub use self::message::{Reply, Request};
-pub use self::session_server::{Asked, SessionReply, SessionServer};
+pub use self::session_server::{Asked, RAW, SILENCE, SessionReply, SessionServer};
 pub use self::upstream::{ReceivedRequest, Upstream};
 pub use self::wasm::path as filter_module;
 

@@ -27,8 +27,13 @@ pub struct Asked {
     pub body: String,
 }
 
-/// Status, header fields and body.
+/// Status, header fields and body; or [`RAW`] or [`SILENCE`].
 pub type SessionReply = (u16, Vec<(&'static str, String)>, String);
+
+/// In place of a status: the body is all that is sent, byte by byte, and then the connection ends.
+pub const RAW: u16 = 0;
+/// In place of a status: nothing is sent for as long as the client keeps the connection.
+pub const SILENCE: u16 = 1;
 
 type Handler = Arc<dyn Fn(&Asked) -> SessionReply + Send + Sync>;
 
@@ -89,6 +94,11 @@ impl SessionServer {
     pub fn questions(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }
+
+    /// The newest question.
+    pub fn last_question(&self) -> Asked {
+        self.state.lock().unwrap().asked.last().cloned().expect("it was asked")
+    }
 }
 
 impl Drop for SessionServer {
@@ -113,6 +123,21 @@ impl Asked {
         let value = values.next();
         assert_eq!(values.next(), None, "{name} is there twice: {self:?}");
         value
+    }
+
+    /// All header fields, names in lower case, in the order of names.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        let mut fields: Vec<_> =
+            fields.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
+        fields.sort();
+        fields
+    }
+
+    /// The value of a cookie.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let pairs = self.header("cookie")?.split("; ").filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(other, _)| *other == name).map(|(_, value)| value).next()
     }
 
     /// The value of a form field, as it was sent.
@@ -148,6 +173,15 @@ async fn answer_all(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         };
         sleep(delay).await;
         let (status, headers, body) = handler(&asked);
+        if status == SILENCE {
+            let _ = read(&mut stream).await;
+            return;
+        }
+        if status == RAW {
+            // A client that has gone is nobody's failure.
+            let _ = stream.write_all(body.as_bytes()).await;
+            return;
+        }
         let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!("HTTP/1.1 {status} -\r\n{lines}content-length: {}\r\n\r\n", body.len());
         if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {

@@ -33,12 +33,23 @@ pub struct ReceivedRequest {
 
 impl Upstream {
     pub async fn start() -> Self {
+        Self::start_with(true).await
+    }
+
+    /// One that only answers, for more requests than anybody wants to keep.
+    pub async fn start_forgetful() -> Self {
+        Self::start_with(false).await
+    }
+
+    async fn start_with(remembers: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&received);
         let task = tokio::spawn(http::serve(listener, move |request| {
-            shared.lock().unwrap().push(ReceivedRequest::from(request));
+            if remembers {
+                shared.lock().unwrap().push(ReceivedRequest::from(request));
+            }
             echo::echo(request)
         }));
         Self { address, received, task }
