@@ -7,6 +7,7 @@ SHELL := bash
 BUILD := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 WASM := target/edge_authn.wasm
+WASM_SYMBOLS := target/edge_authn.symbols.wasm
 WASM_BUDGET := tests/wasm-size-budget.txt
 
 # Suites that need a tool of their own have their own target; every other file or folder in tests/ is native.
@@ -30,14 +31,14 @@ setup: rust ## Install all that the other targets would install when they need i
 	scripts/node.sh
 	scripts/wasm-bindgen-test-runner.sh
 
-# Copied even when unchanged: its age tells the suites that it belongs to the sources.
+# Written even when unchanged: its age tells the suites that it belongs to the sources.
 # Paths of this machine are kept out of the module: panic messages carry them, and builds would differ by them.
 .PHONY: wasm
 wasm: rust ## Build the filter into target/edge_authn.wasm
 	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="--remap-path-prefix=$(CARGO_DIR)=cargo --remap-path-prefix=$(CURDIR)=." \
 	cargo build --release --lib --target wasm32-wasip1
 	@mkdir -p target
-	@cp $(BUILD)/wasm32-wasip1/release/edge_authn.wasm $(WASM)
+	@scripts/wasm-split.py $(BUILD)/wasm32-wasip1/release/edge_authn.wasm $(WASM) $(WASM_SYMBOLS)
 	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
 
 .PHONY: test
