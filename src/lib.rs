@@ -48,6 +48,7 @@ pub mod rejection;
 pub mod engine;
 
 pub mod json;
+pub mod metric;
 pub mod time;
 
 #[cfg(target_os = "wasi")]

@@ -79,6 +79,8 @@ pub struct Config {
     pub answers: Answers,
     /// What becomes of several credentials for one provider.
     pub several_credentials: SeveralCredentials,
+    /// What stands in the names of metrics; nothing when empty.
+    pub stat_prefix: String,
     /// What is allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -615,7 +617,7 @@ impl Config {
             Some(node) => realm(&node)?,
         };
         // For the names of metrics, which are those of the host.
-        top.take("stat_prefix")?.map(|node| node.string()).transpose()?;
+        let stat_prefix = top.take("stat_prefix")?.map_or(Ok(""), |node| node.string())?.to_owned();
         top.finish(NOT_BUILT)?;
         let mut config = Self {
             rules,
@@ -625,6 +627,7 @@ impl Config {
             bypass_cors_preflight,
             answers: Answers { wording: policies.wording, realm, strip },
             several_credentials: policies.several_credentials,
+            stat_prefix,
             warnings: Vec::new(),
             providers,
         };

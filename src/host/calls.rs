@@ -84,6 +84,8 @@ unsafe extern "C" {
         value_size: usize,
         version: u32,
     ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
     fn proxy_call_foreign_function(
         name: *const u8,
         name_size: usize,
@@ -98,6 +100,8 @@ unsafe extern "C" {
 const HTTP_REQUEST: u32 = 0;
 /// Lets the host derive the gRPC status from the HTTP status.
 const NO_GRPC_STATUS: i32 = -1;
+/// Type of a metric that only grows.
+const COUNTER: u32 = 0;
 const STATUS_OK: u32 = 0;
 const STATUS_NOT_FOUND: u32 = 1;
 const STATUS_SERIALIZATION_FAILURE: u32 = 3;
@@ -168,6 +172,21 @@ pub(super) fn send_reply(reply: &Reply) -> Result<(), HostError> {
         )
     };
     check("proxy_send_local_response", status)
+}
+
+/// The id of the counter of this name.
+pub(super) fn define_counter(name: &str) -> Result<u32, HostError> {
+    let mut id = 0;
+    // SAFETY: pointer and length are those of `name`, and the out-pointer is valid for writing.
+    let status = unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+    check("proxy_define_metric", status).map(|()| id)
+}
+
+/// Counts one more.
+pub(super) fn increment_counter(id: u32) -> Result<(), HostError> {
+    // SAFETY: takes no pointers.
+    let status = unsafe { proxy_increment_metric(id, 1) };
+    check("proxy_increment_metric", status)
 }
 
 /// Lets the request of the effective context go on.

@@ -18,9 +18,11 @@ use crate::export::Property;
 use crate::host::attributes;
 use crate::host::calls::{self, BufferType, HostError, LogLevel, MapType};
 use crate::host::clock;
+use crate::host::metrics::Counters;
 use crate::host::shared_data::SharedData;
 use crate::host::waiting_room::{Waiting, WaitingRoom};
 use crate::keys::{Fetch, Jitter};
+use crate::metric::Metric;
 use crate::rejection::Rejection;
 use crate::request::{Attributes, HeaderField, RequestHead};
 use crate::rewrite::{HeaderEdit, HeaderEdits};
@@ -47,6 +49,7 @@ pub(super) struct Gateway {
     waiting: WaitingRoom,
     calls: BTreeMap<u32, Call>,
     shared_data: SharedData,
+    counters: Counters,
 }
 
 /// Whether a request has been let through; shared by its stream and whoever decides about it.
@@ -108,6 +111,7 @@ impl SharedGateway {
             waiting: WaitingRoom::default(),
             calls: BTreeMap::new(),
             shared_data: SharedData::default(),
+            counters: Counters::default(),
         })))
     }
 
@@ -177,7 +181,13 @@ impl SharedGateway {
         }
         match &decided.decision {
             Decision::Forward(edits) => {
-                let outcome = forward(edits, passed);
+                let outcome = match forward(edits) {
+                    Ok(()) => {
+                        passed.set(true);
+                        Outcome::Continue
+                    }
+                    Err(error) => self.refuse(&host_failure(error), head),
+                };
                 if decided.clears_route {
                     log_at(LogLevel::Debug, calls::clear_route_cache());
                 }
@@ -242,6 +252,7 @@ impl SharedGateway {
     }
 
     fn refuse_with(&self, rejection: &Rejection, head: &RequestHead, set_cookies: &[String]) -> Outcome {
+        self.with(|gateway| gateway.count(Metric::Refused(rejection.label())));
         let answers = self.with(|gateway| Some(gateway.engine.as_ref()?.config().answers.clone()));
         send(rejection, &answers.unwrap_or_default(), head, set_cookies)
     }
@@ -516,30 +527,41 @@ impl Gateway {
         }
     }
 
+    fn count(&mut self, metric: Metric<'_>) {
+        let prefix = self.engine.as_ref().map(|engine| engine.config().stat_prefix.as_str());
+        self.counters.count(metric, prefix.unwrap_or_default());
+    }
+
     fn settle_check(&mut self, check: Check, reply: CallReply<'_>) {
         let Some(engine) = &mut self.engine else { return };
         let provider = check.provider();
         if let Err(error) = engine.settle_check(check, reply, clock::now()) {
-            let name = engine.config().provider(provider).map(|provider| provider.name.as_str());
-            let name = name.unwrap_or_default();
+            let config = engine.config();
+            let name = config.provider(provider).map(|provider| provider.name.as_str()).unwrap_or_default();
             calls::log(
                 LogLevel::Warn,
                 &format!("edge-authn: session not checked by provider {name:?}: {error}"),
             );
+            let metric = match error.is_of_gateway() {
+                true => Metric::CheckRejected(name),
+                false => Metric::CheckFailed(name),
+            };
+            self.counters.count(metric, &config.stat_prefix);
         }
     }
 
     fn settle_fetch(&mut self, fetch: Fetch, reply: CallReply<'_>) -> Option<Fetch> {
-        let Self { engine, shared_data, .. } = self;
+        let Self { engine, shared_data, counters, .. } = self;
         let engine = engine.as_mut()?;
         let provider = fetch.provider;
         let settled = engine.settle(fetch, reply, clock::now(), shared_data);
-        let name =
-            engine.config().provider(provider).map(|provider| provider.name.as_str()).unwrap_or_default();
+        let config = engine.config();
+        let name = config.provider(provider).map(|provider| provider.name.as_str()).unwrap_or_default();
         match settled {
             Ok(Some(next)) => Some(next),
             Ok(None) => {
                 calls::log(LogLevel::Debug, &format!("edge-authn: keys of provider {name:?} fetched"));
+                counters.count(Metric::KeysFetched(name), &config.stat_prefix);
                 None
             }
             Err(error) => {
@@ -547,6 +569,7 @@ impl Gateway {
                     LogLevel::Warn,
                     &format!("edge-authn: keys of provider {name:?} not fetched: {error}"),
                 );
+                counters.count(Metric::KeysFailed(name), &config.stat_prefix);
                 None
             }
         }
@@ -558,21 +581,14 @@ pub(super) fn resume() {
     log_failure(calls::resume_request());
 }
 
-/// Makes the edits. When the host does not make one of them, the request is refused: a header that should have been
+/// Makes the edits. When the host does not make one of them, the request must be refused: a header that should have been
 /// removed could be a forged identity.
-fn forward(edits: &HeaderEdits, passed: &Passed) -> Outcome {
+fn forward(edits: &HeaderEdits) -> Result<(), HostError> {
     let map = MapType::HttpRequestHeaders;
-    let made = edits.iter().try_for_each(|edit| match edit {
+    edits.iter().try_for_each(|edit| match edit {
         HeaderEdit::Remove { name } => calls::remove_header(map, name),
         HeaderEdit::Replace { name, value } => calls::replace_header(map, name, value),
-    });
-    match made {
-        Ok(()) => {
-            passed.set(true);
-            Outcome::Continue
-        }
-        Err(error) => send(&host_failure(error), &Answers::default(), &RequestHead::default(), &[]),
-    }
+    })
 }
 
 fn send(rejection: &Rejection, answers: &Answers, head: &RequestHead, set_cookies: &[String]) -> Outcome {

@@ -11,6 +11,7 @@ mod attributes;
 mod calls;
 mod clock;
 mod gateway;
+mod metrics;
 mod root;
 mod shared_data;
 mod stream;

@@ -53,6 +53,13 @@ pub enum AnswerError {
     Unreadable(&'static str),
 }
 
+impl AnswerError {
+    /// Whether it is about what the gateway has sent of its own, its secret above all, rather than a passing failure.
+    pub const fn is_of_gateway(&self) -> bool {
+        matches!(self, Self::OwnCredentials | Self::Status(400..=407 | 409..=428 | 430..=499))
+    }
+}
+
 impl Confirmed {
     fn new(claims: Object<'static>, allows_numeric_subject: bool) -> Result<Self, AnswerError> {
         let registered = RegisteredClaims::of(&claims, allows_numeric_subject);

@@ -36,6 +36,21 @@ async fn a_missing_token_is_challenged_and_a_bad_one_gets_an_error() {
         assert_eq!((reply.status, reply.text().as_str()), (401, text));
     }
     assert!(scene.upstream.requests().is_empty(), "nothing refused reached the upstream");
+    let counted = envoy.stats("wasmcustom.edge_authn").await;
+    for (name, count) in [
+        ("refused.missing_credential", 1),
+        ("refused.invalid_token", 2),
+        ("refused.expired", 1),
+        ("refused.not_yet_valid", 1),
+        ("refused.audience", 1),
+        ("jwks_fetch_success.acme", 1),
+    ] {
+        assert_eq!(
+            counted.get(&format!("wasmcustom.edge_authn.{name}")),
+            Some(&count),
+            "{name}: {counted:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

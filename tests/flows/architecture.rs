@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 23] = [
+const MAY_NAME: [(&str, &[&str]); 24] = [
     ("json", &[]),
     ("time", &[]),
     ("clerk_claims", &["json"]),
+    ("metric", &[]),
     ("request", &[]),
     ("path", &["request"]),
     ("regex", &[]),

@@ -100,6 +100,11 @@ fn error(configuration: &Value) -> String {
 }
 
 #[test]
+fn the_table_of_metrics_names_every_counter() {
+    assert_eq!(first_column("metrics"), edge_authn::metric::Metric::NAMES);
+}
+
+#[test]
 fn the_table_of_refusals_is_what_is_answered() {
     let rows: Vec<_> = table("refusals").into_iter().map(|row| row[..4].to_vec()).collect();
     let answers = Answer::ALL.iter().map(|answer| {

@@ -12,6 +12,7 @@
 )]
 
 mod cleared_cookies;
+mod counters;
 mod discovery;
 mod failures;
 mod harness;

@@ -22,6 +22,8 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "proxy_set_effective_context",
             "proxy_continue_stream",
             "proxy_set_tick_period_milliseconds",
+            "proxy_define_metric",
+            "proxy_increment_metric",
         ],
     ),
     (
