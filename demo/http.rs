@@ -3,6 +3,7 @@
 //! Takes listeners and addresses, moves whole messages. Deliberately no streaming, no connection reuse, no TLS.
 
 use std::error::Error;
+use std::future::ready;
 use std::net::SocketAddr;
 
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -26,14 +27,24 @@ pub async fn serve<H>(listener: TcpListener, handler: H)
 where
     H: Fn(&Request<Bytes>) -> Answer + Clone + Send + 'static,
 {
+    serve_later(listener, move |request| ready(handler(&request))).await;
+}
+
+/// The same for a handler that has to ask somebody first.
+pub async fn serve_later<H, F>(listener: TcpListener, handler: H)
+where
+    H: Fn(Request<Bytes>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(serve_connection(stream, handler.clone()));
     }
 }
 
-async fn serve_connection<H>(stream: TcpStream, handler: H)
+async fn serve_connection<H, F>(stream: TcpStream, handler: H)
 where
-    H: Fn(&Request<Bytes>) -> Answer + Clone + Send + 'static,
+    H: Fn(Request<Bytes>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
 {
     let mut start = [0; 3];
     let is_http2 = stream.peek(&mut start).await.is_ok() && &start == b"PRI";
@@ -43,7 +54,7 @@ where
             let (mut parts, body) = request.into_parts();
             let body = body.collect().await?;
             parts.extensions.insert(Trailers(body.trailers().cloned().unwrap_or_default()));
-            Ok::<_, hyper::Error>(handler(&Request::from_parts(parts, body.to_bytes())))
+            Ok::<_, hyper::Error>(handler(Request::from_parts(parts, body.to_bytes())).await)
         }
     });
     // An error here is a client that went away.

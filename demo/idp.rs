@@ -1,19 +1,34 @@
-//! The demo identity provider: publishes its keys and mints a token for whoever asks.
+//! The demo identity provider: publishes its keys and mints a token for whoever asks, and plays OneAuxilia, Authgear and
+//! Stack Auth, each below a path of its own.
 //!
-//! Takes what the token shall say, gives a JWT that is signed with a key of this run. Deliberately asks for no password
-//! and speaks no OAuth: it stands for what a client has after it signed in somewhere.
+//! Takes what the token shall say, gives a JWT that is signed with a key of this run. Deliberately asks for no password:
+//! it stands for what a client has after it signed in somewhere. Its switches are for whoever can reach it, but not for
+//! pages of other sites.
+
+mod authgear;
+mod introspection;
+mod oneauxilia;
+mod stack;
+pub mod web;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::http::Answer;
-use super::tokens::{self, SigningKey};
+use self::authgear::Authgear;
+use self::introspection::Introspection;
+use self::oneauxilia::OneAuxilia;
+use self::stack::Stack;
+use self::web::{document, text, unix_time};
+use crate::http::Answer;
+use crate::tokens::{self, SigningKey};
+
+pub use self::oneauxilia::{NONCE, SECRET_HEADER, SECRET_KEY};
+
+/// Who can sign in.
+const USERS: [&str; 2] = ["alice", "bob"];
 
 const INDEX: &str = "\
 The demo identity provider of edge-authn
@@ -24,12 +39,43 @@ GET /token?sub=alice&aud=demo-api&expires_in=300&alg=RS256&scope=orders:read
     all parameters are optional; alg is RS256, ES256 or EdDSA; a negative expires_in mints an expired token
 POST /rotate
     publishes another EdDSA key and signs with it from then on
+POST /introspect, POST /revoke (as gateway:demo-secret, -d token=...)
+    whether such a token still counts; that it no longer does
+
+OneAuxilia, for the cookie __session
+    POST /oneauxilia/v1/client/sign-in (-d user=alice), sign-out, token; GET /oneauxilia/v1/client/handshake
+Authgear, for the cookie session, or Bearer
+    POST /authgear/sign-in (-d user=alice), sign-out; GET /authgear/_resolver/resolve
+Stack Auth, for x-stack-access-token
+    POST /stack/sign-in (-d user=alice), sign-out, token; GET /api/v1/users/me
+Each of them
+    POST /oneauxilia/revoke, disable, enable (-d user=alice)
+    ends what alice has, keeps alice out, lets alice in again; to revoke at Stack Auth is to delete the user
 ";
 
-/// An issuer with keys for each algorithm, of which the newest signs.
+/// An issuer with keys for each algorithm, of which the newest signs, and three providers beside it.
 pub struct IdentityProvider {
     issuer: String,
+    gateway: String,
     keys: RwLock<Vec<SigningKey>>,
+    introspection: Introspection,
+    /// Sessions of browsers.
+    pub oneauxilia: OneAuxilia,
+    /// Sessions that a resolver knows.
+    pub authgear: Authgear,
+    /// Tokens that a REST API knows.
+    pub stack: Stack,
+}
+
+/// What an operator does with a user.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Switch {
+    /// End everything that the user has.
+    Revoke,
+    /// Keep the user out.
+    Disable,
+    /// Let the user in again.
+    Enable,
 }
 
 /// What a token shall say. The default is good for the demo gateway.
@@ -48,14 +94,22 @@ pub struct TokenRequest {
 }
 
 impl IdentityProvider {
-    /// A provider that names itself `issuer`, with fresh keys.
-    pub fn new(issuer: String) -> Self {
+    /// A provider that names itself `issuer`, with fresh keys, for an application behind the origin `gateway`.
+    pub fn new(issuer: String, gateway: String) -> Self {
         let keys = vec![
             SigningKey::rs256("demo-rsa"),
             SigningKey::es256("demo-ec"),
             SigningKey::eddsa("demo-ed25519"),
         ];
-        Self { issuer, keys: RwLock::new(keys) }
+        Self {
+            oneauxilia: OneAuxilia::new(format!("{issuer}/oneauxilia"), gateway.clone()),
+            authgear: Authgear::new(format!("{issuer}/authgear")),
+            stack: Stack::new(),
+            introspection: Introspection::default(),
+            keys: RwLock::new(keys),
+            issuer,
+            gateway,
+        }
     }
 
     /// Publishes another EdDSA key and signs with it from now on.
@@ -80,13 +134,58 @@ impl IdentityProvider {
         let iat = unix_time();
         let exp = iat.saturating_add(*expires_in);
         let iss = &self.issuer;
-        Ok(key.sign(&json!({ "iss": iss, "sub": sub, "aud": aud, "iat": iat, "exp": exp, "scope": scope })))
+        let claims = json!({ "iss": iss, "sub": sub, "aud": aud, "iat": iat, "exp": exp, "scope": scope });
+        let token = key.sign(&claims);
+        self.introspection.note(&token, claims);
+        Ok(token)
     }
 
     /// Answers one HTTP request.
     pub fn answer(&self, request: &Request<Bytes>) -> Answer {
+        if web::is_foreign(request, &[&self.issuer, &self.gateway]) {
+            return text(StatusCode::FORBIDDEN, "this form comes from another site\n");
+        }
+        let answer = self.answer_of_provider(request).unwrap_or_else(|| self.own_answer(request));
+        web::readable_by(answer, &self.gateway)
+    }
+
+    /// The answer of one of the three.
+    fn answer_of_provider(&self, request: &Request<Bytes>) -> Option<Answer> {
+        let path = request.uri().path();
+        if let Some(path) = path.strip_prefix("/api/v1") {
+            return self.stack.api(path, request);
+        }
+        let path = path.strip_prefix('/')?;
+        let (provider, path) = path.split_at_checked(path.find('/')?)?;
+        let switch = match (request.method(), path) {
+            (&Method::POST, "/revoke") => Some(Switch::Revoke),
+            (&Method::POST, "/disable") => Some(Switch::Disable),
+            (&Method::POST, "/enable") => Some(Switch::Enable),
+            _ => None,
+        };
+        let user = web::field(web::body(request), "user").unwrap_or_default();
+        if !matches!(provider, "oneauxilia" | "authgear" | "stack") {
+            return None;
+        }
+        match (provider, switch) {
+            (_, Some(_)) if !is_user(&user) => {
+                return Some(web::refusal(StatusCode::BAD_REQUEST, "the form needs a `user`: alice or bob"));
+            }
+            ("oneauxilia", Some(switch)) => self.oneauxilia.switch(switch, &user),
+            ("authgear", Some(switch)) => self.authgear.switch(switch, &user),
+            (_, Some(switch)) => self.stack.switch(switch, &user),
+            ("oneauxilia", None) => return self.oneauxilia.answer(path, request),
+            ("authgear", None) => return self.authgear.answer(path, request),
+            (_, None) => return self.stack.answer(path, request),
+        }
+        Some(web::reply(StatusCode::OK, &json!({ "user": user })))
+    }
+
+    fn own_answer(&self, request: &Request<Bytes>) -> Answer {
         match request.uri().path() {
             "/" => text(StatusCode::OK, INDEX),
+            "/introspect" if request.method() == Method::POST => self.introspection.introspect(request),
+            "/revoke" if request.method() == Method::POST => self.introspection.revoke(request),
             "/.well-known/jwks.json" => document(&tokens::jwks(self.keys().iter())),
             "/.well-known/openid-configuration" => document(&self.metadata()),
             "/rotate" if request.method() == Method::POST => {
@@ -132,10 +231,8 @@ impl TokenRequest {
     /// Reads a query string; what it does not name has its default.
     pub fn from_query(query: &str) -> Result<Self, String> {
         let mut request = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decoded(value);
-            match name {
+        for (name, value) in web::pairs(query) {
+            match name.as_str() {
                 "sub" => request.sub = value,
                 "aud" => request.aud = value,
                 "expires_in" => {
@@ -154,46 +251,70 @@ impl TokenRequest {
     }
 }
 
-fn document(value: &Value) -> Answer {
-    answer(StatusCode::OK, "application/json", format!("{value:#}\n"), "public, max-age=300")
-}
-
-fn text(status: StatusCode, body: &str) -> Answer {
-    answer(status, "text/plain; charset=utf-8", body.to_owned(), "no-store")
-}
-
-fn answer(status: StatusCode, content_type: &str, body: String, cache_control: &str) -> Answer {
-    Response::builder()
-        .status(status)
-        .header(CONTENT_TYPE, content_type)
-        .header(CACHE_CONTROL, cache_control)
-        .body(Full::from(body))
-        .expect("the headers are valid")
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().replace('+', " ").into_bytes();
-    for part in parts {
-        let decoded =
-            part.split_at_checked(2).and_then(|(hex, rest)| Some((u8::from_str_radix(hex, 16).ok()?, rest)));
-        let (byte, rest) = decoded.unwrap_or((b'%', part));
-        bytes.push(byte);
-        bytes.extend_from_slice(rest.replace('+', " ").as_bytes());
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn unix_time() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "an issuer dates its tokens")]
-    let now = SystemTime::now();
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    i64::try_from(seconds).unwrap_or(i64::MAX)
+fn is_user(user: &str) -> bool {
+    USERS.contains(&user)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use super::web::testing::{header, read, request, set_cookies};
     use super::*;
+
+    const GATEWAY: &str = "http://127.0.0.1:10000";
+
+    static PROVIDER: LazyLock<IdentityProvider> =
+        LazyLock::new(|| IdentityProvider::new("http://127.0.0.1:10002".to_owned(), GATEWAY.to_owned()));
+
+    #[tokio::test]
+    async fn a_page_of_another_site_can_neither_use_the_switches_nor_read_answers() {
+        for path in ["/rotate", "/stack/sign-in", "/authgear/sign-in", "/oneauxilia/v1/client/sign-in"] {
+            for origin in ["http://evil.example", "null", "http://127.0.0.1:10000.evil.example", ""] {
+                let request = request("POST", path, &[("origin", origin)], "user=alice");
+                let answer = PROVIDER.answer(&request);
+                assert_eq!(answer.status(), 403, "{path} {origin}");
+                assert_eq!(set_cookies(&answer), [""; 0]);
+                assert_eq!(header(&answer, "access-control-allow-origin"), None);
+            }
+            for headers in [&[("origin", GATEWAY)][..], &[]] {
+                let answer = PROVIDER.answer(&request("POST", path, headers, "user=alice"));
+                assert_eq!(answer.status(), 200, "{path}");
+                assert_eq!(header(&answer, "access-control-allow-origin"), Some(GATEWAY));
+            }
+            let get = PROVIDER.answer(&request("GET", path, &[], "user=alice"));
+            assert_eq!(get.status(), 404, "{path} by GET");
+        }
+    }
+
+    #[tokio::test]
+    async fn switches_are_for_users_that_are_known() {
+        let switch = |path: &str, form| PROVIDER.answer(&request("POST", path, &[], form));
+        assert_eq!(read(switch("/authgear/disable", "user=bob")).await, (200, json!({ "user": "bob" })));
+        assert_eq!(switch("/authgear/sign-in", "user=bob").status(), 403);
+        assert_eq!(switch("/authgear/enable", "user=bob").status(), 200);
+        assert_eq!(switch("/authgear/sign-in", "user=bob").status(), 200);
+        for form in ["user=mallory", "", "user=%00"] {
+            assert_eq!(switch("/authgear/disable", form).status(), 400);
+            assert_eq!(switch("/stack/sign-in", form).status(), 400);
+        }
+        assert_eq!(switch("/other/disable", "user=bob").status(), 404);
+    }
+
+    #[tokio::test]
+    async fn a_token_can_be_introspected() {
+        let (_, token) = read_text(PROVIDER.answer(&request("GET", "/token?sub=carol", &[], ""))).await;
+        let form = format!("token={token}&client_id=gateway&client_secret=demo-secret");
+        let (status, answer) = read(PROVIDER.answer(&request("POST", "/introspect", &[], &form))).await;
+        assert_eq!((status, &answer["active"], &answer["sub"]), (200, &json!(true), &json!("carol")));
+    }
+
+    async fn read_text(answer: Answer) -> (u16, String) {
+        use http_body_util::BodyExt as _;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
 
     #[test]
     fn a_query_names_what_differs_from_the_default() {

@@ -9,8 +9,11 @@
 )]
 #![allow(unreachable_pub, reason = "the test suites include these modules too")]
 
+#[allow(clippy::indexing_slicing, reason = "JSON has a `null` for what is not there")]
+mod app;
 mod gateway;
 mod http;
+#[allow(clippy::indexing_slicing, reason = "JSON objects of its own making")]
 mod idp;
 mod settings;
 #[allow(
@@ -28,6 +31,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app::App;
 use crate::gateway::Gateway;
 use crate::idp::IdentityProvider;
 use crate::settings::Settings;
@@ -52,15 +56,18 @@ async fn run() -> Result<(), String> {
     let settings = Settings::from_env()?;
     let ports = &settings.ports;
 
-    let provider = Arc::new(IdentityProvider::new(ports.identity_provider.origin()));
+    let provider = Arc::new(IdentityProvider::new(ports.identity_provider.origin(), ports.gateway.origin()));
     let shared = Arc::clone(&provider);
     let listener = ports.identity_provider.listen()?;
     tokio::spawn(http::serve(listener, move |request| shared.answer(request)));
-    tokio::spawn(http::serve(ports.upstream.listen()?, upstream::echo));
+    let app = Arc::new(App::new(&ports.gateway.origin(), ports.identity_provider.address()));
+    tokio::spawn(http::serve_later(ports.upstream.listen()?, move |request| {
+        Arc::clone(&app).answer(request)
+    }));
 
     let mut gateway = Gateway::start(&settings).await?;
 
-    let all_right = tour::run(ports.gateway.address(), &provider).await?;
+    let all_right = !settings.tour || tour::run(ports.gateway.address(), &provider).await?;
     if settings.once {
         return if all_right { Ok(()) } else { Err("the tour went wrong".to_owned()) };
     }
@@ -73,6 +80,8 @@ fn print_guide(settings: &Settings) {
     let (gateway, provider) = (ports.gateway.origin(), ports.identity_provider.origin());
     println!(
         "
+Open {gateway}/ in a browser: sign in with each provider, and see revocation arrive.
+
   gateway            {gateway}
   upstream           {}
   identity provider  {provider}
@@ -86,6 +95,11 @@ Try it:
   curl -i {gateway}/orders -H \"Authorization: Bearer $(curl -s '{provider}/token?expires_in=-300')\"
   curl -s -X POST {provider}/rotate && curl -s {gateway}/orders -H \"Authorization: Bearer $(curl -s '{provider}/token?alg=EdDSA')\"
   curl -s {gateway}/public/hello -H 'X-User-Id: admin'
+
+  curl -s -c target/demo/cookies -d user=alice {provider}/authgear/sign-in
+  curl -s -b target/demo/cookies {gateway}/authgear/whoami
+  curl -s -d user=alice {provider}/authgear/revoke
+  curl -s {provider}/
 
 Ctrl-C ends it.",
         ports.upstream.origin(),

@@ -14,6 +14,8 @@ pub struct Settings {
     pub envoy: String,
     /// End after the tour: `ONCE=1`.
     pub once: bool,
+    /// Send the requests of the tour first: unless `TOUR=0`.
+    pub tour: bool,
     /// Where everything listens.
     pub ports: Ports,
 }
@@ -36,6 +38,7 @@ impl Settings {
         Ok(Self {
             envoy: env::var("ENVOY").unwrap_or_else(|_| "envoy".to_owned()),
             once: env::var("ONCE").is_ok_and(|once| once == "1"),
+            tour: env::var("TOUR").map_or(true, |tour| tour != "0"),
             ports: Ports {
                 admin: Port::from_env("ADMIN_PORT", 9901)?,
                 gateway: Port::from_env("GATEWAY_PORT", 10000)?,

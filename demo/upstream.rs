@@ -33,6 +33,6 @@ pub fn echo(request: &Request<Bytes>) -> Answer {
 }
 
 /// The text as it is, with every byte that is not UTF-8 as `\xff`.
-fn printable(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> String {
     bytes.utf8_chunks().map(|chunk| format!("{}{}", chunk.valid(), chunk.invalid().escape_ascii())).collect()
 }
