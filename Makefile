@@ -11,7 +11,7 @@ WASM_SYMBOLS := target/edge_authn.symbols.wasm
 WASM_BUDGET := tests/wasm-size-budget.txt
 
 # Suites that need a tool of their own have their own target; every other file or folder in tests/ is native.
-TOOLED_SUITES := envoy host wasm
+TOOLED_SUITES := browser envoy host wasm
 NATIVE_SUITES := $(filter-out $(TOOLED_SUITES),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
 # One feature set for all native builds, so that nothing is compiled twice.
@@ -28,6 +28,7 @@ demo: rust wasm ## Run the filter in Envoy with an identity provider and an upst
 .PHONY: setup
 setup: rust ## Install all that the other targets would install when they need it
 	scripts/envoy.sh
+	scripts/chromium.sh
 	scripts/node.sh
 	scripts/wasm-bindgen-test-runner.sh
 
@@ -42,7 +43,7 @@ wasm: rust ## Build the filter into target/edge_authn.wasm
 	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
 
 .PHONY: test
-test: test-native test-wasm test-host test-envoy ## Run every test
+test: test-native test-wasm test-host test-envoy test-browser ## Run every test
 
 .PHONY: test-native
 test-native: rust ## Run the unit, flow and property tests
@@ -62,6 +63,11 @@ test-host: wasm ## Run the built filter in a proxy-wasm host made for tests
 .PHONY: test-envoy
 test-envoy: wasm ## Run the built filter in real Envoys
 	ENVOY=$$(scripts/envoy.sh) && export ENVOY && cargo test $(NATIVE) --test envoy $(CASE)
+
+.PHONY: test-browser
+test-browser: wasm ## Use the page of the demo in a Chromium
+	ENVOY=$$(scripts/envoy.sh) && CHROMIUM=$$(scripts/chromium.sh) && export ENVOY CHROMIUM && \
+	cargo test $(NATIVE) --test browser
 
 .PHONY: lint
 lint: rust ## Check formatting and lints, native and WebAssembly
