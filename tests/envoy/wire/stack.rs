@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{DENIED, Expected, FORBIDDEN, MISSING, Refusal, Row, SEVERAL, Wire, assert_refused, unsigned};
@@ -18,16 +18,23 @@ const PROJECT: &str = "5b4ac1c2-7ae0-4b1c-a8a1-5c0b9f2b3d4e";
 const KEY: &str = "ssk_n3w";
 const OLD_KEY: &str = "ssk_0ld";
 
-const ALICE: [(&str, &str); 5] = [
+const ALICE: [(&str, &str); 7] = [
+    ("x-auth-anonymous", "false"),
     ("x-auth-email", "alice@acme.example"),
     ("x-auth-email-verified", "true"),
     ("x-auth-name", "Al%C3%AFce"),
+    ("x-auth-restricted", "false"),
     ("x-auth-team-id", "t34m"),
     ("x-auth-user-id", "a11ce"),
 ];
 
 /// With nothing that may be missing.
-const BOB: [(&str, &str); 2] = [("x-auth-email-verified", "false"), ("x-auth-user-id", "b0b")];
+const BOB: [(&str, &str); 4] = [
+    ("x-auth-anonymous", "false"),
+    ("x-auth-email-verified", "false"),
+    ("x-auth-restricted", "false"),
+    ("x-auth-user-id", "b0b"),
+];
 
 fn user(id: &str, rest: Value) -> Value {
     let mut user = json!({
@@ -133,6 +140,11 @@ fn answer(status: u16, mut headers: Vec<(&'static str, String)>, body: Value) ->
     (status, headers, body.to_string())
 }
 
+/// Both tokens of a client, as Stack Auth's SDKs send them to backends.
+fn in_json(token: &str) -> String {
+    json!({ "accessToken": token, "refreshToken": "r-1" }).to_string()
+}
+
 /// All that a client could tell the API or the upstream, in both names, as it is and with underscores.
 fn forged() -> Vec<String> {
     let told = [
@@ -150,7 +162,6 @@ fn forged() -> Vec<String> {
         "actual-status",
         "known-error",
         "refresh-token",
-        "auth",
     ];
     let told = told.iter().flat_map(|name| [format!("x-stack-{name}"), format!("X-Hexclave-{name}")]);
     let names = told.chain(ALICE.iter().map(|(name, _)| (*name).to_owned()));
@@ -267,9 +278,45 @@ async fn the_rest_api_of_stack_auth_row_by_row() {
         },
         Row {
             name: "two tokens, one of them a Bearer",
-            sent: by("x-stack-access-token", "alice").bearer("alice"),
+            sent: by("x-stack-access-token", "alice").bearer("bob"),
             asks: vec![],
             expected: Expected::Refused(&SEVERAL),
+        },
+        Row {
+            name: "two tokens, one of them in JSON",
+            sent: by("x-stack-access-token", "alice").header("x-stack-auth", in_json("bob")),
+            asks: vec![],
+            expected: Expected::Refused(&SEVERAL),
+        },
+        Row {
+            sent: by("x-stack-access-token", "alice~24").bearer("alice~24"),
+            ..row("200, one token by two names", "alice~24", is(&ALICE))
+        },
+        Row {
+            sent: by("x-stack-auth", &in_json("alice~25")),
+            ..row("200, x-stack-auth with a refresh token", "alice~25", is(&ALICE))
+        },
+        Row {
+            sent: by("x-hexclave-auth", &in_json("alice~26")),
+            ..row("200, x-hexclave-auth with a refresh token", "alice~26", is(&ALICE))
+        },
+        Row {
+            sent: by("authorization", &format!("Bearer stackauth_{}", STANDARD.encode(in_json("alice~27")))),
+            ..row("200, Bearer stackauth_ with a refresh token", "alice~27", is(&ALICE))
+        },
+        Row {
+            name: "JSON that is none",
+            sent: by("x-stack-auth", "forged"),
+            asks: vec![],
+            expected: Expected::Refused(&DENIED),
+        },
+        Row {
+            name: "open route, with a refresh token",
+            sent: Request::get("/open")
+                .header("x-stack-auth", in_json("alice"))
+                .header("X_Hexclave_Auth", "forged"),
+            asks: vec![],
+            expected: is(&[]),
         },
         Row {
             name: "a token in two spellings of its header",
