@@ -180,6 +180,9 @@ impl fmt::Display for Object<'_> {
 }
 
 impl<'a> Object<'a> {
+    /// One without members.
+    pub const EMPTY: Self = Self(Vec::new());
+
     /// Reads one JSON text that must be an object.
     ///
     /// # Errors

@@ -10,6 +10,9 @@ use crate::json::{Json, Object};
 /// The most edits between a field and the one that is suggested for it.
 const MAX_EDITS: usize = 3;
 
+/// An object of which nothing is written.
+static NOTHING: Object<'static> = Object::EMPTY;
+
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     node: Node<'a>,
@@ -43,13 +46,11 @@ impl<'a> Fields<'a> {
     /// The object `name`, whose members that are not written are those of the default, each for itself.
     pub(super) fn nested(&mut self, name: &'static str) -> Result<Option<Self>, ConfigError> {
         let default = self.default(name);
-        match (self.written(name)?, default) {
-            (Some(node), Some(Node { value: Json::Object(defaults), .. })) => {
-                Ok(Some(Self::of(node)?.with_defaults(defaults)))
-            }
-            (Some(node), _) | (None, Some(node)) => Self::of(node).map(Some),
-            (None, None) => Ok(None),
-        }
+        let written = self.written(name)?.map(Self::of).transpose()?;
+        let Some(node) = default else { return Ok(written) };
+        let Json::Object(defaults) = node.value else { return Ok(written) };
+        let nothing = Self { node, object: &NOTHING, defaults: None, known: Vec::new(), ignored: Vec::new() };
+        Ok(Some(written.unwrap_or(nothing).with_defaults(defaults)))
     }
 
     /// The same fields without defaults, if something else than its default is written for `name`: they are for what

@@ -40,12 +40,12 @@ const FIELDS: &[&str] = &[
     "discovery",
     "local_jwks",
     "jwt_key",
-    "session_check",
-    "algorithms",
-    "forward",
     "from_headers",
     "from_params",
     "from_cookies",
+    "session_check",
+    "algorithms",
+    "forward",
     "forward_payload_header",
     "pad_forward_payload_header",
     "claim_to_headers",
@@ -144,13 +144,13 @@ fn parse(
         None => DEFAULT_CLOCK_SKEW,
     };
     let keys = key_source(&mut fields, issuer, environment)?;
-    let session_check = session_check(&mut fields, &node, &keys, environment)?;
+    let locations = locations(&mut fields)?;
+    let session_check = session_check(&mut fields, &node, (&keys, &locations), environment)?;
     let mut issuers: Vec<_> =
         issuer.or_else(|| discovered_issuer(&keys)).into_iter().map(str::to_owned).collect();
     issuers.extend(more_issuers);
     let algorithms = algorithms(&mut fields, &keys)?;
     let forward = fields.boolean_or("forward", false)?;
-    let locations = locations(&mut fields)?;
     let forward_payload_header = payload_header(&mut fields)?;
     let claim_to_headers = match fields.take("claim_to_headers")? {
         Some(node) => {

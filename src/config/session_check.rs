@@ -12,7 +12,7 @@ use super::header_name::HeaderName;
 use super::remote_keys::http_uri_within;
 use super::session_status::session_status;
 use super::value::Node;
-use super::{Endpoint, Environment, KeySource, SessionStatus};
+use super::{Endpoint, Environment, KeySource, Location, SessionStatus};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -266,12 +266,12 @@ pub fn fields() -> Vec<&'static str> {
 pub(super) fn session_check(
     provider_fields: &mut Fields<'_>,
     provider: &Node<'_>,
-    keys: &KeySource,
+    (keys, locations): (&KeySource, &[Location]),
     environment: Environment<'_>,
 ) -> Result<Option<SessionCheck>, ConfigError> {
     provider_fields.refuse_null("session_check")?;
     match (provider_fields.nested("session_check")?, keys) {
-        (Some(fields), keys) => parse(fields, keys, environment).map(Some),
+        (Some(fields), keys) => parse(fields, (keys, locations), environment).map(Some),
         (None, KeySource::None) => {
             let expected = "\"remote_jwks\", \"discovery\", \"local_jwks\", \"jwt_key\" or \"session_check\"";
             Err(provider.error("no source of keys and no session check", expected))
@@ -282,7 +282,7 @@ pub(super) fn session_check(
 
 fn parse(
     fields: Fields<'_>,
-    keys: &KeySource,
+    (keys, locations): (&KeySource, &[Location]),
     environment: Environment<'_>,
 ) -> Result<SessionCheck, ConfigError> {
     for name in self::fields() {
@@ -309,7 +309,7 @@ fn parse(
         },
     };
     let kind = match kind.string()? {
-        "forward_auth" => CheckKind::ForwardAuth(forward_auth(&mut fields, keys, environment)?),
+        "forward_auth" => CheckKind::ForwardAuth(forward_auth(&mut fields, (keys, locations), environment)?),
         "user_info" => CheckKind::UserInfo(user_info(&mut fields, environment)?),
         "introspection" => CheckKind::Introspection(introspection(&mut fields, environment)?),
         "session_status" => {
@@ -365,14 +365,27 @@ fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigEr
 
 fn forward_auth(
     fields: &mut Fields<'_>,
-    keys: &KeySource,
+    (keys, locations): (&KeySource, &[Location]),
     environment: Environment<'_>,
 ) -> Result<ForwardAuth, ConfigError> {
-    let request_headers = match fields.take("request_headers")? {
-        None => vec![HeaderName::known("authorization")],
-        Some(node) => node.items()?.iter().map(client_header).collect::<Result<_, _>>()?,
+    // What is not written is sent only where the provider takes credentials from it. Elsewhere it would be one that
+    // nobody has looked at, for the identity provider to choose from, or one of another provider.
+    let is_header = |name: &HeaderName| {
+        locations.iter().any(|place| matches!(place, Location::Header { name: other, .. } if other == name))
     };
-    let cookies = cookie_names(fields.take("cookies")?)?;
+    let is_cookie = |name: &String| {
+        locations.iter().any(|place| matches!(place, Location::Cookie(other) if other == name))
+    };
+    let request_headers: Vec<_> =
+        match (fields.written("request_headers")?, fields.default("request_headers")) {
+            (Some(node), _) => client_headers(&node)?,
+            (None, Some(node)) => client_headers(&node)?.into_iter().filter(is_header).collect(),
+            (None, None) => Some(HeaderName::known("authorization")).into_iter().filter(is_header).collect(),
+        };
+    let cookies = match fields.written("cookies")? {
+        Some(node) => cookie_names(Some(node))?,
+        None => cookie_names(fields.default("cookies"))?.into_iter().filter(is_cookie).collect(),
+    };
     let together = fields.take("cookies_together")?;
     let sends_cookies_together = together.as_ref().map_or(Ok(false), Node::boolean)?;
     if let (Some(node), true, KeySource::Local(_) | KeySource::Remote(_)) =
@@ -444,6 +457,10 @@ fn introspection(
         },
     };
     Ok(Introspection { client_id, client_secret, auth_method })
+}
+
+fn client_headers(node: &Node<'_>) -> Result<Vec<HeaderName>, ConfigError> {
+    node.items()?.iter().map(client_header).collect()
 }
 
 /// A header of the client that may be sent.

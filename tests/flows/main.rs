@@ -40,6 +40,7 @@ mod session_check_kinds;
 mod session_status;
 mod stack_auth;
 mod support;
+mod third_review;
 mod timeline;
 mod two_providers;
 

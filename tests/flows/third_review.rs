@@ -1,0 +1,58 @@
+//! Holes that a third review found. Each test says what should hold.
+
+use edge_authn::session_check::Check;
+use serde_json::{Value, json};
+
+use crate::session_check::{check, header};
+use crate::support::*;
+use crate::two_providers::{A, B, of_a, provider};
+
+fn resolver(extra: Value) -> Gateway {
+    let mut provider = json!({ "preset": "authgear_resolver", "endpoint": "https://acme.authgear.cloud", "cluster": "authgear" });
+    for (name, value) in extra.as_object().unwrap() {
+        provider[name] = value.clone();
+    }
+    let requires = json!([{ "match": { "prefix": "/" }, "requires": { "provider_name": "it" } }]);
+    Gateway::new(&json!({ "providers": { "it": provider }, "rules": requires }))
+}
+
+fn sent<'c>(check: &'c Check, name: &str) -> Option<&'c str> {
+    header(check.call(), name)
+}
+
+/// A page of another site can make a browser send them, beside a token of its own in the URL that no resolver takes.
+#[test]
+fn cookies_of_a_preset_are_not_sent_where_no_credential_is_taken_from_them() {
+    let mut gateway = resolver(json!({ "from_params": ["access_token"] }));
+    let check = gateway.ask(&get("/?access_token=none", &[("cookie", "session=s1; app_session=a1")]));
+    assert_eq!((sent(&check, "authorization"), sent(&check, "cookie")), (Some("Bearer none"), None));
+
+    let mut gateway = resolver(json!({ "from_cookies": ["session"] }));
+    let check = gateway.ask(&get("/", &[("cookie", "session=s1; app_session=a1")]));
+    assert_eq!(sent(&check, "cookie"), Some("session=s1"), "the other one would count first there");
+}
+
+/// The token of one provider is none of another one's business.
+#[test]
+fn the_header_of_another_providers_token_is_not_sent_unless_it_is_listed() {
+    let asked = |extra: Value| {
+        let mut of_b = provider("b", &B, "x-b-sub");
+        of_b["local_jwks"] = json!(null);
+        of_b["issuer"] = json!(null);
+        of_b["session_check"] = check(json!({ "kind": "forward_auth", "cookies": ["sid"] }), extra);
+        of_b["from_cookies"] = json!(["sid"]);
+        let of_b = of_b.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
+        let of_b: serde_json::Map<_, _> = of_b.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let both = json!({ "requires_all": { "requirements": [{ "provider_name": "b" }, { "provider_name": "a" }] } });
+        let mut gateway = Gateway::new(&json!({
+            "providers": { "a": provider("a", &A, "x-a-sub"), "b": of_b },
+            "rules": [{ "match": { "prefix": "/" }, "requires": both }],
+        }));
+        let bearer = format!("Bearer {}", of_a());
+        let check = gateway.ask(&get("/", &[("cookie", "sid=s1"), ("authorization", &bearer)]));
+        assert_eq!(sent(&check, "cookie"), Some("sid=s1"));
+        sent(&check, "authorization").map(str::to_owned)
+    };
+    assert_eq!(asked(json!({})), None);
+    assert!(asked(json!({ "request_headers": ["authorization"] })).is_some());
+}
