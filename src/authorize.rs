@@ -155,14 +155,20 @@ fn any<'t>(
     }
 }
 
-/// How much a refusal says about a request to which several apply. That keys or answers are missing says most: the token
-/// may be good, so nothing else may be said.
+/// How much a refusal says about a request to which several apply. That a browser can get a token says more than that
+/// there is none. That keys or answers are missing says most: the token may be good, so nothing else may be said.
 fn weight(rejection: &Rejection) -> u8 {
+    let error = match rejection {
+        Rejection::InvalidToken(error) => Some(error),
+        Rejection::SignedOut(signed_out) => signed_out.error.as_ref(),
+        _ => None,
+    };
     match rejection {
+        Rejection::SignedOut(signed_out) if error.is_none() => u8::from(signed_out.redirect.is_some()),
         missing if missing.is_of_missing_credential() => 0,
-        Rejection::InvalidToken(VerifyError::UnknownIssuer) => 1,
-        Rejection::KeysUnavailable { .. } | Rejection::CheckUnavailable { .. } => 3,
-        _ => 2,
+        _ if error == Some(&VerifyError::UnknownIssuer) => 2,
+        Rejection::KeysUnavailable { .. } | Rejection::CheckUnavailable { .. } => 4,
+        _ => 3,
     }
 }
 

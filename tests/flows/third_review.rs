@@ -1,11 +1,14 @@
 //! Holes that a third review found. Each test says what should hold.
 
+use edge_authn::request::RequestHead;
 use edge_authn::session_check::Check;
 use serde_json::{Value, json};
 
 use crate::session_check::{check, header};
 use crate::support::*;
-use crate::two_providers::{A, B, of_a, provider};
+use crate::two_providers::{A, B, of_a, outcome, provider, rules, token};
+
+const HANDSHAKE: &str = "https://clerk.acme.example/v1/client/handshake";
 
 fn resolver(extra: Value) -> Gateway {
     let mut provider = json!({ "preset": "authgear_resolver", "endpoint": "https://acme.authgear.cloud", "cluster": "authgear" });
@@ -55,4 +58,47 @@ fn the_header_of_another_providers_token_is_not_sent_unless_it_is_listed() {
     };
     assert_eq!(asked(json!({})), None);
     assert!(asked(json!({ "request_headers": ["authorization"] })).is_some());
+}
+
+/// `a` keeps sessions of browsers and has a handshake.
+fn with_handshake(requires: Value) -> Value {
+    let mut configuration = rules(json!([{ "match": { "prefix": "/" }, "requires": requires }]));
+    let a = &mut configuration["providers"]["a"];
+    a["from_cookies"] = json!(["__session"]);
+    a["from_headers"] = json!([{ "name": "authorization", "value_prefix": "Bearer " }]);
+    a["multiple_credentials"] = json!("first");
+    a["browser_session"] = json!({ "client_uat_cookie": "__client_uat", "handshake": { "uri": HANDSHAKE } });
+    configuration
+}
+
+fn any(first: &str, second: &str) -> Value {
+    json!({ "requires_any": { "requirements": [{ "provider_name": first }, { "provider_name": second }] } })
+}
+
+fn page(path: &str, fields: &[(&str, &str)]) -> RequestHead {
+    get(path, &[&[("sec-fetch-dest", "document")], fields].concat())
+}
+
+#[test]
+fn a_browser_is_sent_to_the_handshake_wherever_its_provider_stands_among_others() {
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        let configuration = with_handshake(any(first, second));
+        let head = page("/", &[("cookie", "__client_uat=1")]);
+        assert_eq!(outcome(&configuration, &head), "handshake", "{first} {second}");
+        let head = page("/", &[("cookie", "__client_uat=0")]);
+        assert_eq!(outcome(&configuration, &head), "missing_credential", "{first} {second}");
+    }
+    let optional =
+        json!({ "requires_any": { "requirements": [{ "provider_name": "a" }, { "allow_missing": {} }] } });
+    let head = page("/", &[("cookie", "__client_uat=1")]);
+    assert_eq!(outcome(&with_handshake(optional), &head), "passes");
+}
+
+#[test]
+fn what_is_wrong_with_a_token_is_said_by_the_provider_that_issued_it_also_beside_sessions_of_browsers() {
+    let expired = token(&B, "b", json!({ "exp": START - 3600 }));
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        let configuration = with_handshake(any(first, second));
+        assert_eq!(outcome(&configuration, &get_with("/", &expired)), "expired", "{first} {second}");
+    }
 }
