@@ -6,7 +6,7 @@
 //! package of clerk/javascript. What cookies say selects and refuses, and never grants. Deliberately resolves no
 //! handshake and renews no token: both take the provider's secret key, which is the application's.
 
-use crate::config::{BrowserSession, Handshake, Instance};
+use crate::config::{BrowserSession, Config, Handshake, Instance, Location};
 use crate::jose::jwk::SignatureError;
 use crate::jose::token::{CompactToken, TokenError, UnverifiedToken};
 use crate::json::{Json, Object};
@@ -47,6 +47,7 @@ const MACHINE_PREFIXES: [&str; 4] = ["mt_", "oat_", "ak_", "m2m_"];
 #[derive(Clone, Copy, Debug)]
 pub struct Browser<'r> {
     head: &'r RequestHead,
+    config: &'r Config,
     session: &'r BrowserSession,
     /// The instance by whose suffix the cookies that count are named.
     suffix: Option<&'r Instance>,
@@ -148,9 +149,9 @@ impl Reason {
 }
 
 impl<'r> Browser<'r> {
-    /// The browser that sent `head`, by the cookies of `session`.
-    pub fn of(head: &'r RequestHead, session: &'r BrowserSession, now: UnixTime) -> Self {
-        let plain = Self { head, session, suffix: None };
+    /// The browser that sent `head`, by the cookies of `session`, which a provider of `config` keeps.
+    pub fn of(head: &'r RequestHead, config: &'r Config, session: &'r BrowserSession, now: UnixTime) -> Self {
+        let plain = Self { head, config, session, suffix: None };
         let suffix = session.instance.as_ref().filter(|instance| plain.uses_suffix(instance, now));
         Self { suffix, ..plain }
     }
@@ -325,8 +326,9 @@ impl<'r> Browser<'r> {
         in_query.or_else(in_cookie)
     }
 
-    /// The URL of the page as the browser knows it, without what is for development: proxies in front of this one say in
-    /// `x-forwarded-proto` and `x-forwarded-host` what it was.
+    /// The URL of the page as the browser knows it, without what is for development, and without parameters that are
+    /// credentials, which are none of the provider's business: proxies in front of this one say in `x-forwarded-proto`
+    /// and `x-forwarded-host` what it was.
     fn page_url(&self) -> Option<Vec<u8>> {
         let head = self.head;
         let first = |name| trim_ows(head.value(name).split(|byte| *byte == b',').next().unwrap_or_default());
@@ -342,9 +344,15 @@ impl<'r> Browser<'r> {
             return None;
         }
         let mut url = [scheme, b"://", host, path].concat();
+        let locations = self.config.providers.iter().flat_map(|provider| &provider.locations);
+        let credentials = locations.filter_map(|location| match location {
+            Location::Query(parameter) => Some(parameter.as_str()),
+            Location::Header { .. } | Location::Cookie(_) => None,
+        });
+        let hidden: Vec<_> = DEV_PARAMETERS.into_iter().chain(credentials).collect();
         let is_for_page = |pair: &&[u8]| {
             let mut names = query_pairs(pair).map(|(name, _)| name);
-            !names.any(|name| DEV_PARAMETERS.iter().any(|parameter| is_named(name, parameter)))
+            !names.any(|name| hidden.iter().any(|parameter| is_named(name, parameter)))
         };
         let kept: Vec<_> =
             query.unwrap_or_default().split(|byte| *byte == b'&').filter(is_for_page).collect();

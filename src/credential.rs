@@ -91,7 +91,7 @@ impl Credentials {
         for (id, provider) in providers {
             let mut seen: Vec<Place> = Vec::new();
             for location in &provider.locations {
-                let location = &*location_in(head, provider, location, now);
+                let location = &*location_in(head, config, provider, location, now);
                 let place = location.place();
                 if seen.contains(&place) || (!location.is_wrapped() && is_among(&place, &wrapped)) {
                     continue;
@@ -220,13 +220,14 @@ pub fn passed_over(head: &RequestHead, provider: &Provider, spent: &Place) -> Ve
 /// The place that is meant in this request: the cookie of a browser session may have a suffix to its name.
 fn location_in<'l>(
     head: &RequestHead,
+    config: &Config,
     provider: &Provider,
     location: &'l Location,
     now: UnixTime,
 ) -> Cow<'l, Location> {
     match (location, &provider.browser_session) {
         (Location::Cookie(name), Some(session)) if *name == session.session_cookie => {
-            Cow::Owned(Location::Cookie(Browser::of(head, session, now).session_cookie()))
+            Cow::Owned(Location::Cookie(Browser::of(head, config, session, now).session_cookie()))
         }
         _ => Cow::Borrowed(location),
     }

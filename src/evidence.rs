@@ -244,7 +244,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         let provider = self.config.provider(id);
         match provider.and_then(|provider| provider.browser_session.as_ref()) {
             Some(session) => {
-                let browser = Browser::of(self.request.head, session, self.request.now);
+                let browser = Browser::of(self.request.head, self.config, session, self.request.now);
                 Rejection::SignedOut(Box::new(browser.without_token()))
             }
             None => Rejection::MissingCredential,
@@ -264,7 +264,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         };
         let Request { head, now, .. } = self.request;
         let (token, is_cookie) = (parsed.token.as_ref().ok(), parsed.is_cookie());
-        let browser = Browser::of(head, session, now);
+        let browser = Browser::of(head, self.config, session, now);
         let signed_out = |signed_out: SignedOut| Stop::Reject(Rejection::SignedOut(Box::new(signed_out)));
         if let Some(outdated) = browser.outdated(token).filter(|_| is_cookie) {
             return Err(signed_out(outdated));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::session_check::{check, header};
 use crate::support::*;
-use crate::two_providers::{A, B, of_a, outcome, provider, rules, token};
+use crate::two_providers::{A, B, of_a, of_b, outcome, provider, rules, token};
 
 const HANDSHAKE: &str = "https://clerk.acme.example/v1/client/handshake";
 
@@ -101,4 +101,15 @@ fn what_is_wrong_with_a_token_is_said_by_the_provider_that_issued_it_also_beside
         let configuration = with_handshake(any(first, second));
         assert_eq!(outcome(&configuration, &get_with("/", &expired)), "expired", "{first} {second}");
     }
+}
+
+#[test]
+fn no_token_in_a_query_goes_into_the_url_of_the_handshake() {
+    let mut gateway = Gateway::new(&with_handshake(json!({ "provider_name": "a" })));
+    let path = format!("/orders?page=2&access_token={}&access%5ftoken=x&sort=asc", of_b());
+    let reply = gateway.reply(&page(&path, &[("cookie", "__client_uat=1")]));
+    let location =
+        reply.headers.iter().find(|(name, _)| *name == "location").map(|(_, value)| value.as_str());
+    let page = "redirect_url=http%3A%2F%2Fgateway.example%2Forders%3Fpage%3D2%26sort%3Dasc&";
+    assert!(location.is_some_and(|location| location.contains(page)), "{location:?}");
 }
