@@ -146,12 +146,14 @@ impl HeaderEdit {
 /// Takes credentials out of the request and leaves the rest of the places they were in byte for byte. Headers that hold
 /// more than a credential go whatever became of it.
 fn without_credentials(head: &RequestHead, places: &[Place], wrapped: &[&[u8]]) -> Vec<HeaderEdit> {
-    let is_one_of_them = |name: &&[u8]| {
-        wrapped.contains(name)
-            || places
-                .iter()
-                .any(|place| matches!(place, Place::Header(header) if header.folded() == fold(name)))
-    };
+    let spent: BTreeSet<_> = places
+        .iter()
+        .filter_map(|place| match place {
+            Place::Header(header) => Some(header.folded()),
+            Place::Query(_) | Place::Cookie(_) => None,
+        })
+        .collect();
+    let is_one_of_them = |name: &&[u8]| wrapped.contains(name) || spent.contains(&fold(name));
     let headers: BTreeSet<_> = head.names().filter(is_one_of_them).collect();
     let mut edits: Vec<_> = headers.into_iter().map(HeaderEdit::remove).collect();
     edits.extend(without_parameters(head, places));
@@ -160,9 +162,12 @@ fn without_credentials(head: &RequestHead, places: &[Place], wrapped: &[&[u8]]) 
 }
 
 fn without_parameters(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
-    let is_spent = |name: &[u8]| {
-        places.iter().any(|place| matches!(place, Place::Query(parameter) if is_named(name, parameter)))
-    };
+    let parameters = places.iter().filter_map(|place| match place {
+        Place::Query(parameter) => Some(parameter),
+        Place::Header(_) | Place::Cookie(_) => None,
+    });
+    let spent: Vec<_> = parameters.collect();
+    let is_spent = |name: &[u8]| spent.iter().any(|parameter| is_named(name, parameter));
     let (path, query) = split_target(head.target());
     let pairs: Vec<&[u8]> = query?.split(|byte| *byte == b'&').collect();
     let is_kept = |pair: &&[u8]| !query_pairs(pair).any(|(name, _)| is_spent(name));
@@ -179,9 +184,13 @@ fn without_parameters(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit
 }
 
 fn without_cookies(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
-    let is_spent = |name: &[u8]| {
-        places.iter().any(|place| matches!(place, Place::Cookie(cookie) if cookie.as_bytes() == name))
-    };
+    // A client has as many cookies as it likes, and all of them may be spent.
+    let cookies = places.iter().filter_map(|place| match place {
+        Place::Cookie(cookie) => Some(cookie.as_bytes()),
+        Place::Header(_) | Place::Query(_) => None,
+    });
+    let spent: BTreeSet<_> = cookies.collect();
+    let is_spent = |name: &[u8]| spent.contains(name);
     let pairs: Vec<&[u8]> = head.values("cookie").flat_map(|line| line.split(|byte| *byte == b';')).collect();
     let is_kept = |pair: &&[u8]| !cookie_pairs(pair).any(|(name, _)| is_spent(name));
     let kept: Vec<&[u8]> = pairs.iter().copied().filter(is_kept).collect();

@@ -113,3 +113,15 @@ fn no_token_in_a_query_goes_into_the_url_of_the_handshake() {
     let page = "redirect_url=http%3A%2F%2Fgateway.example%2Forders%3Fpage%3D2%26sort%3Dasc&";
     assert!(location.is_some_and(|location| location.contains(page)), "{location:?}");
 }
+
+/// A request of a user. Each cookie compared with all others would take minutes.
+#[test]
+fn thousands_of_cookies_of_a_provider_are_taken_out_in_one_pass() {
+    let mut gateway = Gateway::new(&with_handshake(json!({ "provider_name": "a" })));
+    let cookies: Vec<_> = (0..100_000).map(|number| format!("__client_{number:x}")).collect();
+    let token = token(&A, "a", json!({ "iat": START }));
+    let cookies = format!("__session={token}; __client_uat=1; kept=1; {}", cookies.join("; "));
+    let path = format!("/?{}", "&".repeat(100_000));
+    let received = gateway.forward(&get(&path, &[("cookie", cookies)]));
+    assert_eq!(received.values("cookie"), ["kept=1"]);
+}
