@@ -398,7 +398,10 @@ pub(super) const PRESETS: &[Preset] = &[
                 "cookies": ["{cookie}"],
                 "deny": [{ "status": 401 }, { "status": 403, "answer": 403 }]
             },
-            "required_claims": [{ "claim_name": "active", "string_match": { "exact": "true" } }],
+            "required_claims": [
+                { "claim_name": "active", "string_match": { "exact": "true" } },
+                { "claim_name": "identity.id", "string_match": { "safe_regex": { "regex": "(?s).+" } } }
+            ],
             "from_headers": [
                 { "name": "x-session-token" },
                 { "name": "authorization", "value_prefix": "Bearer " }

@@ -1,5 +1,6 @@
 //! Holes that a third review found. Each test says what should hold.
 
+use edge_authn::engine::Decision;
 use edge_authn::request::RequestHead;
 use edge_authn::session_check::Check;
 use serde_json::{Value, json};
@@ -124,4 +125,31 @@ fn thousands_of_cookies_of_a_provider_are_taken_out_in_one_pass() {
     let path = format!("/?{}", "&".repeat(100_000));
     let received = gateway.forward(&get(&path, &[("cookie", cookies)]));
     assert_eq!(received.values("cookie"), ["kept=1"]);
+}
+
+#[test]
+fn a_session_of_nobody_is_none() {
+    for (identity, expected) in [
+        (json!({ "id": "u1" }), "passes"),
+        (json!(null), "claim"),
+        (json!({}), "claim"),
+        (json!({ "id": "" }), "claim"),
+        (json!({ "id": null }), "claim"),
+    ] {
+        let kratos = json!({ "preset": "kratos", "url": "https://kratos.acme.example", "cluster": "kratos" });
+        let mut gateway = Gateway::new(&json!({
+            "providers": { "it": kratos },
+            "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "it" } }],
+        }));
+        let head = get("/", &[("x-session-token", "ory_st_1")]);
+        let check = gateway.ask(&head);
+        let session = json!({ "id": "ses-1", "active": true, "identity": identity });
+        assert!(gateway.answer_check(check, 200, &[], session.to_string().as_bytes()));
+        let seen = match gateway.decide(&head) {
+            Decision::Forward(_) => "passes",
+            Decision::Refuse(rejection) => rejection.label(),
+            Decision::Await(_) => "waits",
+        };
+        assert_eq!(seen, expected, "{identity}");
+    }
 }
