@@ -17,7 +17,7 @@ pub(super) struct Preset {
     pub(super) name: &'static str,
     pub(super) parameters: &'static [Parameter],
     /// Whether its tokens are for many services, so that `audiences` must be written.
-    needs_audiences: bool,
+    pub(super) needs_audiences: bool,
     /// Provider fields, with parameters in braces.
     fields: &'static str,
 }

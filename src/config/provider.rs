@@ -113,13 +113,17 @@ fn parse(
     for name in MUST_NOT_BE_NULL {
         fields.refuse_null(name)?;
     }
-    let defaults = match fields.take("preset")? {
-        Some(name) => preset(&name)?.render(&node, &mut fields)?,
-        None => Object::of_texts([]),
-    };
+    let preset = fields.take("preset")?.map(|name| preset(&name)).transpose()?;
+    let defaults = preset.map_or(Ok(Object::EMPTY), |preset| preset.render(&node, &mut fields))?;
     let mut fields = fields.with_defaults(&defaults);
-    let issuer = fields.take("issuer")?.map(|node| node.string()).transpose()?;
-    let issuer = issuer.filter(|issuer| !issuer.is_empty());
+    let issuer = match fields.take("issuer")? {
+        None => None,
+        Some(node) if !node.string()?.is_empty() => Some(node.string()?),
+        Some(node) if ["issuer", "issuer_template"].iter().any(|name| fields.default(name).is_some()) => {
+            return Err(node.error("an empty text", "an issuer, or no such field: that of the preset"));
+        }
+        Some(_) => None,
+    };
     let more_issuers = fields
         .take_unless("issuers", &["issuer", "issuers"])?
         .map_or(Ok(Vec::new()), |node| node.strings())?;
@@ -127,7 +131,15 @@ fn parse(
         .take_unless("issuer_template", &["issuer", "issuers", "issuer_template"])?
         .map(|node| issuer_template(&node))
         .transpose()?;
-    let audiences = audiences(fields.take("audiences")?, policies.audience_form)?;
+    let written_audiences = fields.take("audiences")?;
+    let audiences = audiences(written_audiences.clone(), policies.audience_form)?;
+    if let (Some(node), Some(preset)) = (&written_audiences, preset)
+        && audiences.allowed.is_empty()
+        && (preset.needs_audiences || fields.default("audiences").is_some())
+    {
+        let expected = format!("at least one audience: tokens of {} are signed for others, too", preset.name);
+        return Err(node.error("none, which means any", expected));
+    }
     let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
     let types = types(fields.take("typ")?)?;
     let authorized_parties =

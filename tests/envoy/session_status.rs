@@ -33,7 +33,6 @@ async fn a_session_that_ends_takes_all_of_its_tokens_with_it() {
         json!({
             "preset": "oneauxilia_rest",
             "instance": "https://idp.example",
-            "issuer": "",
             "api": place.trim_end_matches('/'),
             "cluster": "sessions",
             "secret_key": "sk_1",

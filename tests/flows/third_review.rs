@@ -1,5 +1,6 @@
 //! Holes that a third review found. Each test says what should hold.
 
+use edge_authn::config::Config;
 use edge_authn::engine::Decision;
 use edge_authn::request::RequestHead;
 use edge_authn::session_check::Check;
@@ -151,5 +152,42 @@ fn a_session_of_nobody_is_none() {
             Decision::Await(_) => "waits",
         };
         assert_eq!(seen, expected, "{identity}");
+    }
+}
+
+/// A template whose value is missing writes them.
+#[test]
+fn nothing_in_place_of_what_a_preset_knows_is_refused() {
+    let error = |preset: &str, extra: Value| {
+        let mut provider = json!({ "preset": preset, "cluster": "keys", "audiences": ["app"] });
+        for (name, value) in extra.as_object().unwrap() {
+            provider[name] = value.clone();
+        }
+        let configuration = json!({ "providers": { "it": provider }, "rules": [] });
+        Config::parse(configuration.to_string().as_bytes(), &|_| None)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let workos = json!({ "client_id": "c", "audiences": [] });
+    assert_eq!(error("workos", workos), Ok(()), "one that knows none");
+    for preset in ["google", "entra_multi_tenant", "iap"] {
+        assert_eq!(error(preset, json!({})), Ok(()));
+        for (extra, expected) in [
+            (
+                json!({ "audiences": [] }),
+                "providers.it.audiences: found none, which means any, expected at least one",
+            ),
+            (
+                json!({ "audiences": {} }),
+                "providers.it.audiences: found none, which means any, expected at least one",
+            ),
+            (
+                json!({ "issuer": "" }),
+                "providers.it.issuer: found an empty text, expected an issuer, or no such field",
+            ),
+        ] {
+            let message = error(preset, extra.clone()).unwrap_err();
+            assert!(message.starts_with(expected), "{preset} {extra}: {message}");
+        }
     }
 }
