@@ -35,12 +35,7 @@ struct Organisation<'c> {
 /// The claims as version 1 has them. `None` when they are of that version, or of none, and stay as they are. A version
 /// after 2 is not known here: what it says of organisations is left out.
 pub fn normalised<'c>(claims: &Object<'c>) -> Option<Object<'c>> {
-    // A `v` that is no number is somebody's custom claim.
-    let Some(Json::Number(version)) = claims.get("v") else { return None };
-    let version = version.as_f64();
-    if version < 2.0 {
-        return None;
-    }
+    let version = version(claims).filter(|version| *version >= 2.0)?;
     let organisation = if version == 2.0 { Organisation::of(claims) } else { None };
     let text = |text: String| Json::String(Cow::Owned(text));
     let (id, slug, role, permissions) = match organisation {
@@ -55,6 +50,22 @@ pub fn normalised<'c>(claims: &Object<'c>) -> Option<Object<'c>> {
     let members = [(ID, id), (SLUG, slug), (ROLE, role), (PERMISSIONS, permissions)];
     let claims = claims.clone();
     Some(members.into_iter().fold(claims, |claims, (name, value)| claims.with_member(name, value)))
+}
+
+/// What an identity provider said of a token, without the four names where it repeats the claims of version 2. `None` when
+/// it does not, and stays as it is.
+pub fn without_custom_ones<'c>(said: &Object<'c>) -> Option<Object<'c>> {
+    version(said).filter(|version| *version >= 2.0)?;
+    let names = [ID, SLUG, ROLE, PERMISSIONS];
+    Some(names.into_iter().fold(said.clone(), |said, name| said.with_member(name, None)))
+}
+
+/// A `v` that is no number is somebody's custom claim.
+fn version(claims: &Object<'_>) -> Option<f64> {
+    match claims.get("v")? {
+        Json::Number(version) => Some(version.as_f64()),
+        _ => None,
+    }
 }
 
 impl<'c> Organisation<'c> {

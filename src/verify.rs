@@ -313,15 +313,19 @@ impl<'t> VerifiedIdentity<'t> {
         audiences: &Audiences,
         now: UnixTime,
     ) -> Result<Self, VerifyError> {
-        let said = confirmed.claims();
+        let said: Rc<Object<'t>> = match provider.claims_format {
+            ClaimsFormat::Clerk => clerk_claims::without_custom_ones(confirmed.claims()).map(Rc::new),
+            ClaimsFormat::Plain => None,
+        }
+        .unwrap_or_else(|| Rc::<Object<'t>>::clone(confirmed.claims()));
         let (claims, token) = match token {
-            None => (Rc::<Object<'t>>::clone(said), None),
+            None => (said, None),
             Some(Self { token, claims }) => {
                 let (of_token, of_answer) = (claims.get().get("sub"), said.get("sub"));
                 if of_token.is_some() && of_answer.is_some() && of_token != of_answer {
                     return Err(VerifyError::Subject);
                 }
-                (Rc::new(claims.get().with(said)), *token)
+                (Rc::new(claims.get().with(&said)), *token)
             }
         };
         let issuer = claims.get("iss").and_then(Json::as_str);

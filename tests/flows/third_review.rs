@@ -191,3 +191,29 @@ fn nothing_in_place_of_what_a_preset_knows_is_refused() {
         }
     }
 }
+
+/// What users choose for themselves in a token of version 2 is in what an introspection endpoint repeats of it, too.
+#[test]
+fn an_answer_that_repeats_the_claims_of_a_token_does_not_choose_the_organisation() {
+    let settings =
+        check(json!({ "kind": "introspection", "client_id": "gw", "client_secret": "s" }), json!({}));
+    let mut gateway = Gateway::with_provider(json!({
+        "claims_format": "clerk",
+        "session_check": settings,
+        "claim_to_headers": [
+            { "header_name": "x-org", "claim_name": "org_id" },
+            { "header_name": "x-role", "claim_name": "org_role" },
+        ],
+    }));
+    let version_2 = json!({ "v": 2, "org_id": "org_evil", "org_role": "org:owner", "o": { "id": "org_1", "rol": "member" } });
+    for (said, org, role) in
+        [(version_2.clone(), "org_1", "org:member"), (json!({ "org_id": "org_2" }), "org_2", "org:member")]
+    {
+        let head = get_with("/", &KEY.sign(&claims(version_2.clone())));
+        let check = gateway.ask(&head);
+        gateway.confirm(check, said);
+        let received = gateway.forward(&head);
+        assert_eq!((received.values("x-org"), received.values("x-role")), (vec![org], vec![role]));
+        gateway.advance(std::time::Duration::from_secs(60));
+    }
+}
