@@ -142,8 +142,13 @@ fn parse(
     }
     let subjects = fields.take("subjects")?.map(|node| StringMatcher::parse(&node)).transpose()?;
     let types = types(fields.take("typ")?)?;
-    let authorized_parties =
-        fields.take("authorized_parties")?.map_or(Ok(Vec::new()), |node| node.strings())?;
+    let authorized_parties = match fields.take("authorized_parties")? {
+        None => Vec::new(),
+        Some(node) if node.strings()?.is_empty() => {
+            return Err(node.error("no party", "at least one, or no such field"));
+        }
+        Some(node) => node.strings()?,
+    };
     let required_claims = both(&mut fields, "required_claims")?;
     let required_claims = required_claims.into_iter().map(required_claim).collect::<Result<_, _>>()?;
     let require_expiration = fields.boolean_or("require_expiration", policies.require_expiration)?;

@@ -217,3 +217,15 @@ fn an_answer_that_repeats_the_claims_of_a_token_does_not_choose_the_organisation
         gateway.advance(std::time::Duration::from_secs(60));
     }
 }
+
+#[test]
+fn an_empty_list_of_parties_is_refused_like_one_of_types() {
+    for list in [json!([]), json!({})] {
+        let configuration = configuration(json!({ "authorized_parties": list }));
+        let error = Config::parse(configuration.to_string().as_bytes(), &|_| None).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "providers.acme.authorized_parties: found no party, expected at least one, or no such field"
+        );
+    }
+}
