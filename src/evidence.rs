@@ -369,7 +369,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         let Request { arrived, now, .. } = self.request;
         let question = self.question(check, (id, provider), parsed, Some(local))?;
         let question_id = question.id;
-        match self.sessions.watch(question, local.expires(provider), arrived, now) {
+        match self.sessions.watch(question, (local.issued(provider), local.expires(provider)), arrived, now) {
             None => Ok(()),
             Some(standing) => {
                 self.note_clearing_lines(&question_id);

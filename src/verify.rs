@@ -348,6 +348,12 @@ impl<'t> VerifiedIdentity<'t> {
         Some(claims.expires?.time().after(provider.clock_skew))
     }
 
+    /// When it was issued, by its `iat`.
+    pub fn issued(&self, provider: &Provider) -> Option<UnixTime> {
+        let claims = RegisteredClaims::of(self.claims(), provider.allows_numeric_subject).ok()?;
+        Some(claims.issued?.time())
+    }
+
     /// The claims as base64url without padding: the payload of the token as it was sent, unless more was said.
     pub fn payload_segment(&self) -> Cow<'t, str> {
         match (&self.claims, self.token) {

@@ -28,6 +28,8 @@ pub struct RegisteredClaims<'a> {
     pub expires: Option<NumericDate>,
     /// `nbf`: until when it must be refused.
     pub not_before: Option<NumericDate>,
+    /// `iat`: when it was issued.
+    pub issued: Option<NumericDate>,
 }
 
 /// A registered claim that is there in a form RFC 7519 does not allow.
@@ -77,11 +79,11 @@ impl<'a> RegisteredClaims<'a> {
             audiences: audiences(payload)?,
             expires: numeric_date(payload, "exp")?,
             not_before: numeric_date(payload, "nbf")?,
+            issued: numeric_date(payload, "iat")?,
         };
         // Not needed for the decision, but a token that lies about their type is not one to trust.
         string(payload, "iss")?;
         string(payload, "jti")?;
-        numeric_date(payload, "iat")?;
         Ok(claims)
     }
 }

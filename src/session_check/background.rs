@@ -8,7 +8,8 @@
 //! Where sessions have names, one outlives each of its tokens. It is watched, and remembered as gone, until the last of
 //! them that has been seen expires: each use moves its end on, so that a token that was got before the session ended
 //! finds it gone however late it comes, as long as others keep coming. One that comes alone, when all that were seen
-//! have expired, is asked about anew.
+//! have expired, is asked about anew. So is one that was issued after the denial, before it passes: no provider renews a
+//! session that is gone, so the denial may have been a mistake.
 
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ struct Session {
 #[derive(Debug)]
 struct Gone {
     denial: Denial,
+    /// When it was denied last.
+    since: UnixTime,
     until: UnixTime,
 }
 
@@ -94,18 +97,21 @@ impl Sessions {
         Self { watched: Table::new(MAX_WATCHED), gone: Table::new(MAX_GONE), next_due: None }
     }
 
-    /// A credential that expires at `ends` is used at `now`.
+    /// A credential that was `issued` then and expires at `ends` is used at `now`.
     pub(super) fn watch(
         &mut self,
         question: &Question,
         pace: Pace,
-        ends: Option<UnixTime>,
+        (issued, ends): (Option<UnixTime>, Option<UnixTime>),
         now: UnixTime,
     ) -> Watch {
         let id = question.session;
         if let Some(gone) = self.gone.get_mut(&id).filter(|gone| now < gone.until) {
             gone.until = gone.until.max(gone_until(ends, now));
-            return Watch::Denied(gone.denial);
+            return match issued {
+                Some(issued) if issued > gone.since => Watch::MustBeAsked,
+                _ => Watch::Denied(gone.denial),
+            };
         }
         if self.watched.get(&id).is_none() {
             let session = Session {
@@ -172,17 +178,23 @@ impl Sessions {
             session.known_at = now;
             session.confirmed_by = session.confirmed_by.max(Some(asked_at));
         }
+        if self.gone.get(session).is_some_and(|gone| gone.since <= asked_at) {
+            self.gone.remove(session);
+        }
     }
 
     /// The session is gone, by the answer to a question that was asked then. Whether that is news: an older answer never
     /// replaces a newer one.
     pub(super) fn deny(&mut self, id: &QuestionId, denial: Denial, asked_at: UnixTime, now: UnixTime) {
+        if let Some(gone) = self.gone.get_mut(id) {
+            gone.since = gone.since.max(now);
+        }
         let Some(session) = self.watched.get(id) else { return };
         if session.confirmed_by.is_some_and(|confirmed_by| confirmed_by > asked_at) {
             return;
         }
         let until = gone_until(session.ends, now);
         self.watched.remove(id);
-        self.gone.put(*id, Gone { denial, until }, |gone| gone.until);
+        self.gone.put(*id, Gone { denial, since: now, until }, |gone| gone.until);
     }
 }

@@ -196,7 +196,7 @@ impl Checker {
     pub fn watch(
         &mut self,
         question: Question,
-        ends: Option<UnixTime>,
+        (issued, ends): (Option<UnixTime>, Option<UnixTime>),
         arrived: UnixTime,
         now: UnixTime,
     ) -> Option<Standing> {
@@ -205,7 +205,7 @@ impl Checker {
             return Some(self.ask(question, arrived, now));
         };
         let planned = self.sessions.wake_at();
-        match self.sessions.watch(&question, Pace { interval, max_unchecked }, ends, now) {
+        match self.sessions.watch(&question, Pace { interval, max_unchecked }, (issued, ends), now) {
             Watch::Denied(denial) => Some(Standing::Known(Verdict::Denied(denial))),
             Watch::MustBeAsked => Some(self.ask(question, arrived, now)),
             Watch::Passes => {
@@ -287,8 +287,17 @@ impl Checker {
         }
         let tables = [&self.denied, &self.good];
         let newest = tables.into_iter().filter_map(|table| table.get(&id)).map(|known| known.asked_at).max();
-        // An older answer never replaces a newer one, and one that nobody waits for takes nobody's place.
-        if self.is_awaited(&id) && newest.is_none_or(|newest| newest <= asked_at) {
+        // An older answer never replaces a newer one, and one that nobody waits for takes nobody's place. What it
+        // contradicts is over whoever waits.
+        let is_newest = newest.is_none_or(|newest| newest <= asked_at);
+        if is_newest {
+            let contradicted = match &verdict {
+                Verdict::Denied(_) => &mut self.good,
+                Verdict::Confirmed(_) => &mut self.denied,
+            };
+            contradicted.remove(&id);
+        }
+        if is_newest && self.is_awaited(&id) {
             let until = match &verdict {
                 Verdict::Denied(_) => now.after(settings.negative_ttl),
                 Verdict::Confirmed(confirmed) => {
@@ -296,16 +305,15 @@ impl Checker {
                     ends.fold(now.after(settings.cache_ttl), UnixTime::min)
                 }
             };
-            let (table, other) = match &verdict {
-                Verdict::Denied(_) => (&mut self.denied, &mut self.good),
-                Verdict::Confirmed(_) => (&mut self.good, &mut self.denied),
+            let table = match &verdict {
+                Verdict::Denied(_) => &mut self.denied,
+                Verdict::Confirmed(_) => &mut self.good,
             };
             let clearing = match &verdict {
                 Verdict::Denied(_) => answer::clearing_lines(settings, reply),
                 Verdict::Confirmed(_) => Vec::new(),
             };
             let answer = Answer { asked_at, settled_at: now, until, said: Said::Verdict(verdict), clearing };
-            other.remove(&id);
             table.put(id, answer, Answer::ends);
             self.failed.remove(&id);
         }

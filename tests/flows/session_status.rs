@@ -446,3 +446,47 @@ fn a_configuration_that_could_ask_nothing_or_too_much_is_refused() {
         assert!(message.starts_with(&start), "{message}");
     }
 }
+
+#[test]
+fn a_token_that_was_issued_after_a_denial_is_asked_about_before_it_passes() {
+    let issued = |at: u64, number: u64| {
+        let claims = claims(
+            json!({ "sid": "s1", "iat": START + at, "exp": START + 3600, "jti": format!("{number}") }),
+        );
+        get_with("/", &KEY.sign(&claims))
+    };
+    let mut gateway = gateway(json!({ "mode": "background", "interval": "15s", "negative_ttl": "5s" }));
+    gateway.forward(&issued(0, 0));
+    let check = gateway.only_check();
+    gateway.advance(seconds(10));
+    gateway.gone(check);
+    for of_before in [issued(0, 0), issued(10, 1)] {
+        assert_eq!(gateway.refuse(&of_before).label(), "session_denied");
+    }
+    assert_eq!(gateway.checks(), []);
+
+    // It was no mistake: what was issued before this second denial is not asked about again.
+    gateway.advance(seconds(10));
+    let newer = issued(15, 2);
+    assert!(matches!(gateway.decide(&newer), Decision::Await(_)));
+    let check = gateway.only_check();
+    gateway.gone(check);
+    gateway.advance(seconds(60));
+    assert_eq!(gateway.refuse(&newer).label(), "session_denied");
+    assert_eq!(gateway.checks(), []);
+
+    // It was one.
+    let newest = issued(81, 3);
+    assert!(matches!(gateway.decide(&newest), Decision::Await(_)));
+    let check = gateway.only_check();
+    gateway.good(check);
+    gateway.forward(&newest);
+    gateway.forward(&issued(0, 0));
+
+    // The answer to that question is no answer to one after the next denial.
+    gateway.advance(seconds(1));
+    let check = gateway.only_check();
+    gateway.gone(check);
+    assert_eq!(gateway.refuse(&newest).label(), "session_denied");
+    assert!(matches!(gateway.decide(&issued(83, 4)), Decision::Await(_)));
+}
