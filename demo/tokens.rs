@@ -4,7 +4,8 @@
 //! provider would: any header member and any claim can be overridden, so that tests can forge.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use jwt_compact::alg::{Ed25519, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key, Rsa};
 use jwt_compact::{Algorithm, AlgorithmSignature};
 use p256::ecdsa::signature::{RandomizedSigner as _, SignatureEncoding as _, Signer};
@@ -129,6 +130,15 @@ impl SigningKey {
 
     /// Like [`sign`](Self::sign), with header members added, replaced, or (by `null`) left out.
     pub fn sign_with_header(&self, header: &Value, claims: &Value) -> String {
+        self.sign_raw(self.header(header).to_string().as_bytes(), claims.to_string().as_bytes())
+    }
+
+    /// The same with every part padded, as an AWS load balancer signs it.
+    pub fn sign_padded(&self, header: &Value, claims: &Value) -> String {
+        self.sign_as(&URL_SAFE, self.header(header).to_string().as_bytes(), claims.to_string().as_bytes())
+    }
+
+    fn header(&self, header: &Value) -> Value {
         let mut full = json!({ "alg": self.algorithm(), "kid": self.kid, "typ": "JWT" });
         for (name, value) in header.as_object().into_iter().flatten() {
             if value.is_null() {
@@ -137,13 +147,33 @@ impl SigningKey {
                 full[name] = value.clone();
             }
         }
-        self.sign_raw(full.to_string().as_bytes(), claims.to_string().as_bytes())
+        full
     }
 
     /// A compact JWS over exactly these header and payload bytes, JSON or not.
     pub fn sign_raw(&self, header: &[u8], payload: &[u8]) -> String {
-        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(self.signature(input.as_bytes())))
+        self.sign_as(&URL_SAFE_NO_PAD, header, payload)
+    }
+
+    fn sign_as(&self, encoding: &GeneralPurpose, header: &[u8], payload: &[u8]) -> String {
+        let input = format!("{}.{}", encoding.encode(header), encoding.encode(payload));
+        format!("{input}.{}", encoding.encode(self.signature(input.as_bytes())))
+    }
+
+    /// The public half of a P-256 key in PEM, as a `SubjectPublicKeyInfo` (RFC 5480 section 2).
+    pub fn pem(&self) -> String {
+        /// Two sequences, id-ecPublicKey, prime256v1, and the head of the bit string that is the point.
+        const BEFORE_THE_POINT: [u8; 26] = [
+            0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+            0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        ];
+        let point = match &self.material {
+            Material::P256(key) => Some(key.verifying_key().to_encoded_point(false)),
+            _ => None,
+        };
+        let point = point.expect("a P-256 key");
+        let der = [BEFORE_THE_POINT.as_slice(), point.as_bytes()].concat();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
     }
 
     fn signature(&self, message: &[u8]) -> Vec<u8> {

@@ -99,7 +99,7 @@ impl Credentials {
                 if provider.takes_first_place && credentials.has_anything_for(id) {
                     break;
                 }
-                let presented = look(head, location, several);
+                let presented = look(head, location, reader_for(provider), several);
                 // The same value under a shorter prefix is no second credential. Where all must be good, all lines of a
                 // header are looked at under each prefix.
                 let is_token = |item: &Presented| matches!(item, Presented::Token(_));
@@ -209,7 +209,7 @@ pub fn passed_over(head: &RequestHead, provider: &Provider, spent: &Place) -> Ve
         return passed_over;
     }
     let is_filled = |location: &&Location| {
-        let presented = look(head, location, SeveralCredentials::Refuse);
+        let presented = look(head, location, reader_for(provider), SeveralCredentials::Refuse);
         presented.iter().any(|item| *item != Presented::Nothing)
     };
     let places = provider.locations.iter().filter(is_filled).map(Location::place);
@@ -273,12 +273,24 @@ fn is_cross_site(head: &RequestHead, place: &Place, csrf: Option<&Csrf>) -> bool
     }
 }
 
-fn look(head: &RequestHead, location: &Location, several: SeveralCredentials) -> Vec<Presented> {
+/// How a whole value is read.
+type Reader = fn(&[u8]) -> Presented;
+
+fn reader_for(provider: &Provider) -> Reader {
+    if provider.padded_segments { padded_token } else { token }
+}
+
+fn look(
+    head: &RequestHead,
+    location: &Location,
+    read: Reader,
+    several: SeveralCredentials,
+) -> Vec<Presented> {
     let item = match location {
         // A second spelling that a backend could take for this header holds a credential that nobody verified.
         Location::Header { name, .. } if has_other_spelling(head, name) => Presented::Several,
         Location::Header { name, value_prefix, wrapping } => {
-            let in_line = |value| in_header(value, value_prefix, wrapping.as_ref());
+            let in_line = |value| in_header(value, value_prefix, wrapping.as_ref(), read);
             let lines = head.values(name.as_str()).map(in_line);
             match several {
                 SeveralCredentials::Refuse => one_of(lines),
@@ -289,14 +301,14 @@ fn look(head: &RequestHead, location: &Location, several: SeveralCredentials) ->
             let pairs = query_pairs(head.query().unwrap_or_default());
             one_of(pairs.filter(|(key, _)| is_named(key, name)).map(|(_, value)| {
                 match percent_decode(value) {
-                    Some(value) => token(&value),
+                    Some(value) => read(&value),
                     None => Presented::Malformed,
                 }
             }))
         }
         Location::Cookie(name) => {
             let pairs = head.values("cookie").flat_map(cookie_pairs);
-            one_of(pairs.filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| token(unquote(value))))
+            one_of(pairs.filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| read(unquote(value))))
         }
     };
     vec![item]
@@ -322,7 +334,7 @@ fn one_of(presented: impl Iterator<Item = Presented>) -> Presented {
     }
 }
 
-fn in_header(value: &[u8], prefix: &str, wrapping: Option<&Wrapping>) -> Presented {
+fn in_header(value: &[u8], prefix: &str, wrapping: Option<&Wrapping>, read: Reader) -> Presented {
     let value = trim_ows(value);
     let (rest, has_scheme) = match (scheme_of(prefix), behind_prefix(value, prefix)) {
         (scheme, Some(rest)) => (rest, scheme.is_some()),
@@ -331,11 +343,11 @@ fn in_header(value: &[u8], prefix: &str, wrapping: Option<&Wrapping>) -> Present
         (_, None) => return Presented::Nothing,
     };
     match wrapping {
-        Some(wrapping) if !wrapping.is_base64 => wrapped(rest, wrapping),
+        Some(wrapping) if !wrapping.is_base64 => wrapped(rest, wrapping, read),
         _ if has_scheme && rest.contains(&b',') => Presented::Several,
         _ if has_scheme && rest.is_empty() => Presented::Malformed,
-        Some(wrapping) => wrapped(rest, wrapping),
-        None => token(if has_scheme { rest } else { trim_ows(rest) }),
+        Some(wrapping) => wrapped(rest, wrapping, read),
+        None => read(if has_scheme { rest } else { trim_ows(rest) }),
     }
 }
 
@@ -368,7 +380,7 @@ fn may_have_prefix(value: &[u8], prefix: &str) -> bool {
 }
 
 /// A token in a JSON object. One that is not there was taken back.
-fn wrapped(value: &[u8], wrapping: &Wrapping) -> Presented {
+fn wrapped(value: &[u8], wrapping: &Wrapping, read: Reader) -> Presented {
     if value.is_empty() {
         return Presented::Nothing;
     }
@@ -379,7 +391,7 @@ fn wrapped(value: &[u8], wrapping: &Wrapping) -> Presented {
     let object = decoded.as_deref().and_then(|text| Object::parse(text).ok());
     match object.as_ref().map(|object| object.get(&wrapping.member)) {
         Some(None | Some(Json::Null)) => Presented::Nothing,
-        Some(Some(Json::String(text))) => token(text.as_bytes()),
+        Some(Some(Json::String(text))) => read(text.as_bytes()),
         Some(Some(_)) | None => Presented::Malformed,
     }
 }
@@ -394,16 +406,29 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 
 /// A whole value as a `b64token` (RFC 6750 section 2.1). An empty value is a credential that was taken back.
 fn token(value: &[u8]) -> Presented {
-    let end = value.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-    let (body, _padding) = value.split_at_checked(end).unwrap_or_default();
-    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
+    presented_if(value, is_b64token)
+}
+
+/// A whole value as parts with dots between them, each of which may be padded.
+fn padded_token(value: &[u8]) -> Presented {
+    presented_if(value, |value| is_b64token(value) || value.split(|byte| *byte == b'.').all(is_b64token))
+}
+
+fn presented_if(value: &[u8], is_credential: impl Fn(&[u8]) -> bool) -> Presented {
     if value.is_empty() {
         Presented::Nothing
-    } else if !body.is_empty() && body.iter().all(is_allowed) {
+    } else if is_credential(value) {
         String::from_utf8(value.to_vec()).map_or(Presented::Malformed, Presented::Token)
     } else {
         Presented::Malformed
     }
+}
+
+fn is_b64token(value: &[u8]) -> bool {
+    let end = value.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
+    let (body, _padding) = value.split_at_checked(end).unwrap_or_default();
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
+    !body.is_empty() && body.iter().all(is_allowed)
 }
 
 /// A cookie value without the quotes that RFC 6265 section 4.1.1 allows around it.
@@ -416,7 +441,7 @@ mod tests {
     use super::*;
 
     fn bearer(value: &str) -> Presented {
-        in_header(value.as_bytes(), "Bearer ", None)
+        in_header(value.as_bytes(), "Bearer ", None, token)
     }
 
     fn some(token: &str) -> Presented {
@@ -452,7 +477,7 @@ mod tests {
         ] {
             assert_eq!(bearer(value), Presented::Malformed, "{value}");
         }
-        assert_eq!(in_header(b"Bearer a\xff", "Bearer ", None), Presented::Malformed);
+        assert_eq!(in_header(b"Bearer a\xff", "Bearer ", None, token), Presented::Malformed);
     }
 
     #[test]
@@ -467,11 +492,11 @@ mod tests {
 
     #[test]
     fn a_literal_prefix_is_matched_as_written_at_the_start() {
-        assert_eq!(in_header(b"JWT=a.b", "JWT=", None), some("a.b"));
-        assert_eq!(in_header(b"jwt=a.b", "JWT=", None), Presented::Nothing);
-        assert_eq!(in_header(b" a.b ", "", None), some("a.b"));
-        assert_eq!(in_header(b"a b", "", None), Presented::Malformed);
-        assert_eq!(in_header(b"", "", None), Presented::Nothing);
+        assert_eq!(in_header(b"JWT=a.b", "JWT=", None, token), some("a.b"));
+        assert_eq!(in_header(b"jwt=a.b", "JWT=", None, token), Presented::Nothing);
+        assert_eq!(in_header(b" a.b ", "", None, token), some("a.b"));
+        assert_eq!(in_header(b"a b", "", None, token), Presented::Malformed);
+        assert_eq!(in_header(b"", "", None, token), Presented::Nothing);
     }
 
     fn head(fields: &[(&str, &str)]) -> RequestHead {
@@ -480,7 +505,7 @@ mod tests {
     }
 
     fn look_in(fields: &[(&str, &str)], location: Location) -> Presented {
-        look(&head(fields), &location, SeveralCredentials::Refuse).pop().unwrap()
+        look(&head(fields), &location, token, SeveralCredentials::Refuse).pop().unwrap()
     }
 
     #[test]

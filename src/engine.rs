@@ -95,7 +95,7 @@ impl Engine {
             return Decided::refuse(Rejection::ForgedHeader);
         }
         let credentials = Credentials::of(head, config, asked_providers(config, requirement), now);
-        let decoded = evidence::decode(&credentials);
+        let decoded = evidence::decode(&credentials, config);
         let tokens = evidence::parse(&decoded);
         let request = Request { head, arrived, now };
         let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions);

@@ -17,7 +17,7 @@ use crate::credential::{Credential, Credentials, Place, wrapped_headers};
 use crate::export::{self, Property};
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::SignatureError;
-use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, TokenError, UnverifiedToken, is_token};
+use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, Spelling, TokenError, UnverifiedToken, is_token};
 use crate::keys::{KeyStore, Keys, LookUp};
 use crate::rejection::Rejection;
 use crate::request::RequestHead;
@@ -33,21 +33,54 @@ use crate::verify::{
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A credential with its segments decoded.
-pub type Decoded<'t> = (&'t Credential, Result<CompactToken<'t>, TokenError>);
+#[derive(Debug)]
+pub struct Decoded<'t> {
+    credential: &'t Credential,
+    standard: Result<CompactToken<'t>, TokenError>,
+    /// With padding: where there is some, for those of its providers that take it.
+    padded: Option<Result<CompactToken<'t>, TokenError>>,
+}
 
 /// A credential and what it was read as.
 #[derive(Debug)]
 pub struct Parsed<'t> {
     credential: &'t Credential,
+    standard: Reading<'t>,
+    /// What it is for providers whose tokens have padding, if it has some. For all others it is what it was without.
+    padded: Option<Reading<'t>>,
+}
+
+/// What a credential was read as.
+#[derive(Debug)]
+struct Reading<'t> {
     /// Whether it means to be a token of the form that keys verify.
     is_token: bool,
     token: Result<UnverifiedToken<'t>, TokenError>,
 }
 
-impl Parsed<'_> {
+impl<'t> Reading<'t> {
+    fn of(
+        credential: &Credential,
+        compact: &'t Result<CompactToken<'t>, TokenError>,
+        spelling: Spelling,
+    ) -> Self {
+        Self {
+            is_token: is_token(&credential.token, spelling),
+            token: compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse),
+        }
+    }
+}
+
+impl<'t> Parsed<'t> {
+    /// What it is for `provider`: what decides whose it is, and what is verified.
+    fn read_by(&self, provider: &Provider) -> &Reading<'t> {
+        self.padded.as_ref().filter(|_| provider.padded_segments).unwrap_or(&self.standard)
+    }
+
     /// Whether it is the keys of `provider` that must verify it: always, unless it can be asked about what is opaque.
     fn is_to_be_verified(&self, provider: &Provider) -> bool {
-        self.is_token || provider.session_check.as_ref().is_none_or(SessionCheck::is_by_claims)
+        self.read_by(provider).is_token
+            || provider.session_check.as_ref().is_none_or(SessionCheck::is_by_claims)
     }
 
     const fn is_cookie(&self) -> bool {
@@ -58,11 +91,12 @@ impl Parsed<'_> {
     fn may_be_of(&self, provider: &Provider) -> bool {
         let check = provider.session_check.as_ref().filter(|check| !check.is_by_claims());
         let mode = check.map(|check| check.mode);
-        let can_be_asked = match self.is_token {
+        let Reading { is_token, token } = self.read_by(provider);
+        let can_be_asked = match is_token {
             true => mode == Some(CheckMode::Always) && !has_keys(provider),
             false => mode.is_some(),
         };
-        match &self.token {
+        match token {
             Ok(token) if has_keys(provider) || can_be_asked => check_issuer(token, provider).is_ok(),
             Ok(_) => false,
             Err(_) => can_be_asked,
@@ -75,16 +109,26 @@ const fn has_keys(provider: &Provider) -> bool {
 }
 
 /// The credentials with their segments decoded.
-pub fn decode(credentials: &Credentials) -> Vec<Decoded<'_>> {
-    credentials.iter().map(|credential| (credential, CompactToken::decode(&credential.token))).collect()
+pub fn decode<'t>(credentials: &'t Credentials, config: &Config) -> Vec<Decoded<'t>> {
+    let may_be_padded = |credential: &Credential| {
+        let mut providers = credential.providers.iter().filter_map(|id| config.provider(*id));
+        credential.token.contains('=') && providers.any(|provider| provider.padded_segments)
+    };
+    let decode = |credential: &'t Credential| Decoded {
+        credential,
+        standard: CompactToken::decode(&credential.token),
+        padded: may_be_padded(credential)
+            .then(|| CompactToken::decode_as(&credential.token, Spelling::Padded)),
+    };
+    credentials.iter().map(decode).collect()
 }
 
 /// The credentials as tokens.
 pub fn parse<'t>(decoded: &'t [Decoded<'t>]) -> Vec<Parsed<'t>> {
-    let parse = |(credential, compact): &'t Decoded<'t>| Parsed {
+    let parse = |Decoded { credential, standard, padded }: &'t Decoded<'t>| Parsed {
         credential,
-        is_token: is_token(&credential.token),
-        token: compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse),
+        standard: Reading::of(credential, standard, Spelling::Standard),
+        padded: padded.as_ref().map(|padded| Reading::of(credential, padded, Spelling::Padded)),
     };
     decoded.iter().map(parse).collect()
 }
@@ -263,7 +307,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             return self.authenticate(id, provider, audiences, position);
         };
         let Request { head, now, .. } = self.request;
-        let (token, is_cookie) = (parsed.token.as_ref().ok(), parsed.is_cookie());
+        let (token, is_cookie) = (parsed.read_by(provider).token.as_ref().ok(), parsed.is_cookie());
         let browser = Browser::of(head, self.config, session, now);
         let signed_out = |signed_out: SignedOut| Stop::Reject(Rejection::SignedOut(Box::new(signed_out)));
         if let Some(outdated) = browser.outdated(token).filter(|_| is_cookie) {
@@ -298,7 +342,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             false => None,
         };
         let identity = match (&provider.session_check, local) {
-            (Some(check), None) if parsed.is_token && check.mode == CheckMode::Opaque => {
+            (Some(check), None) if parsed.read_by(provider).is_token && check.mode == CheckMode::Opaque => {
                 return Err(unknown_issuer().into());
             }
             (Some(check), Some(local))
@@ -324,7 +368,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         audiences: &Audiences,
         position: usize,
     ) -> Result<VerifiedIdentity<'t>, Stop> {
-        let (_, token) = self.token(position)?;
+        let token = self.token(position, provider)?;
         let signed = self.signed(id, provider, position, token)?.map_err(Rejection::InvalidToken)?;
         Ok(signed.identity(audiences, self.request.now).map_err(Rejection::InvalidToken)?)
     }
@@ -339,12 +383,13 @@ impl<'t, 'k> Presented<'t, 'k> {
         local: Option<&VerifiedIdentity<'t>>,
     ) -> Result<VerifiedIdentity<'t>, Stop> {
         let Request { arrived, now, .. } = self.request;
-        if let (None, Ok(token)) = (local, &parsed.token) {
+        let token = &parsed.read_by(provider).token;
+        if let (None, Ok(token)) = (local, token) {
             // A token of somebody else is not shown to this provider.
             check_issuer(token, provider).map_err(Rejection::InvalidToken)?;
         }
         let mut question = self.question(check, (id, provider), parsed, local)?;
-        if let (None, Ok(token)) = (local, &parsed.token) {
+        if let (None, Ok(token)) = (local, token) {
             // Who has keys holds every request against the clock.
             let claims = RegisteredClaims::of(&token.payload, provider.allows_numeric_subject);
             question.expires = claims.ok().and_then(|claims| claims.expires).map(|expires| expires.time());
@@ -462,10 +507,10 @@ impl<'t, 'k> Presented<'t, 'k> {
         self.tokens.get(position).ok_or(Rejection::MissingCredential)
     }
 
-    fn token(&self, position: usize) -> Result<(&'t Parsed<'t>, &'t UnverifiedToken<'t>), Rejection> {
-        let parsed = self.parsed(position)?;
-        let token = parsed.token.as_ref();
-        Ok((parsed, token.map_err(|error| Rejection::InvalidToken(VerifyError::Form(error.clone())))?))
+    /// The token that a credential is for `provider`.
+    fn token(&self, position: usize, provider: &Provider) -> Result<&'t UnverifiedToken<'t>, Rejection> {
+        let token = self.parsed(position)?.read_by(provider).token.as_ref();
+        token.map_err(|error| Rejection::InvalidToken(VerifyError::Form(error.clone())))
     }
 
     /// Which provider a credential is held against where any will do: of a token, the first whose issuer it names, else
@@ -474,11 +519,12 @@ impl<'t, 'k> Presented<'t, 'k> {
         let parsed = self.parsed(position)?;
         let named = parsed.credential.providers.iter().copied().filter_map(|id| {
             let provider = self.config.provider(id)?;
-            parsed.may_be_of(provider).then_some((provider.takes_any_issuer() && parsed.is_token, id))
+            let is_token = parsed.read_by(provider).is_token;
+            parsed.may_be_of(provider).then_some((provider.takes_any_issuer() && is_token, id))
         });
-        match (named.min(), self.token(position)) {
+        match (named.min(), &parsed.padded.as_ref().unwrap_or(&parsed.standard).token) {
             (Some((_, id)), _) => Ok(id),
-            (None, Err(error)) => Err(error),
+            (None, Err(error)) => Err(Rejection::InvalidToken(VerifyError::Form(error.clone()))),
             (None, Ok(_)) => Err(unknown_issuer()),
         }
     }

@@ -136,6 +136,8 @@ pub struct Provider {
     pub browser_session: Option<BrowserSession>,
     /// Whether `sub` may be a number.
     pub allows_numeric_subject: bool,
+    /// Whether the parts of its tokens may be padded.
+    pub padded_segments: bool,
     /// What its tokens have for claims.
     pub claims_format: ClaimsFormat,
     /// How far clocks may differ when `exp` and `nbf` are compared.

@@ -54,6 +54,7 @@ const FIELDS: &[&str] = &[
     "csrf",
     "browser_session",
     "numeric_subject",
+    "padded_segments",
     "claims_format",
     "clear_route_cache",
     "payload_in_metadata",
@@ -193,6 +194,7 @@ fn parse(
         Some(fields) => Some(browser_session(fields, &locations)?),
     };
     let allows_numeric_subject = fields.boolean_or("numeric_subject", false)?;
+    let padded_segments = fields.boolean_or("padded_segments", false)?;
     let claims_format = match fields.take("claims_format")? {
         None => ClaimsFormat::Plain,
         Some(node) => match node.string()? {
@@ -227,6 +229,7 @@ fn parse(
         csrf,
         browser_session,
         allows_numeric_subject,
+        padded_segments,
         claims_format,
         clock_skew,
         require_expiration,

@@ -117,21 +117,48 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
+/// How the parts of a token are spelled. Either way each has one spelling alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Spelling {
+    /// As RFC 7515 has it: without padding.
+    Standard,
+    /// With padding, all three of them.
+    Padded,
+}
+
+impl Spelling {
+    fn decode(self, part: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Standard => base64url::decode(part.as_bytes()),
+            Self::Padded => base64url::decode_padded(part.as_bytes()),
+        }
+    }
+}
+
 /// Whether a credential means to be such a token: of three parts, the first of which begins like a JSON object. All
 /// others are opaque.
-pub fn is_token(credential: &str) -> bool {
+pub fn is_token(credential: &str, spelling: Spelling) -> bool {
     let mut parts = credential.split('.');
-    let header = parts.next().and_then(|part| base64url::decode(part.as_bytes()));
+    let header = parts.next().and_then(|part| spelling.decode(part));
     parts.count() == 2 && header.is_some_and(|header| header.trim_ascii_start().starts_with(b"{"))
 }
 
 impl<'t> CompactToken<'t> {
-    /// Splits `token` at its two dots and decodes the three parts.
+    /// Splits `token` at its two dots and decodes the three parts, which have no padding.
     ///
     /// # Errors
     ///
     /// [`TokenError::TooLong`], [`TokenError::Segments`], [`TokenError::NotBase64url`].
     pub fn decode(token: &'t str) -> Result<Self, TokenError> {
+        Self::decode_as(token, Spelling::Standard)
+    }
+
+    /// The same with parts that are spelled like this.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`decode`](Self::decode).
+    pub fn decode_as(token: &'t str, spelling: Spelling) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -140,12 +167,10 @@ impl<'t> CompactToken<'t> {
         if payload_segment.contains('.') {
             return Err(TokenError::Segments);
         }
-        let decode = |segment: &str, part| {
-            base64url::decode(segment.as_bytes()).ok_or(TokenError::NotBase64url { part })
-        };
+        let decode = |segment: &str, part| spelling.decode(segment).ok_or(TokenError::NotBase64url { part });
         Ok(Self {
             signing_input,
-            payload_segment,
+            payload_segment: payload_segment.trim_end_matches('='),
             header: decode(header, "header")?,
             payload: decode(payload_segment, "payload")?,
             signature: decode(signature, "signature")?,
@@ -162,7 +187,7 @@ impl<'t> CompactToken<'t> {
         &self.header
     }
 
-    /// The payload segment as it was sent.
+    /// The payload segment as it was sent, but for its padding.
     pub const fn payload_segment(&self) -> &'t str {
         self.payload_segment
     }
@@ -278,6 +303,29 @@ mod tests {
         ] {
             assert!(parse(&bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_token_with_padding_is_one_only_where_it_may_have_it_and_only_with_all_of_it() {
+        let parts = ["eyJhbGciOiJSUzI1NiJ9", "e30=", "AA=="];
+        let token = parts.join(".");
+        assert_eq!(parse(&token), Err(TokenError::NotBase64url { part: "payload" }));
+        let padded = CompactToken::decode_as(&token, Spelling::Padded).unwrap();
+        assert!(padded.parse().is_ok());
+        assert_eq!(padded.signing_input(), parts[..2].join(".").as_bytes(), "as it was sent");
+        assert_eq!((padded.payload_segment(), padded.signature()), ("e30", &[0][..]));
+        for bad in [
+            token.replace("e30=", "e30"),
+            token.replace("AA==", "AA"),
+            token.replace("AA==", "AA="),
+            token.replace("AA==", "AB=="),
+            format!("{token}="),
+            token.replacen('.', "=.", 1),
+        ] {
+            assert!(CompactToken::decode_as(&bad, Spelling::Padded).is_err(), "{bad}");
+        }
+        assert!(is_token("eyJhIjowfQ==.e30=.AA==", Spelling::Padded));
+        assert!(!is_token("eyJhIjowfQ==.e30=.AA==", Spelling::Standard));
     }
 
     #[test]

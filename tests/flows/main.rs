@@ -24,6 +24,7 @@ mod key_review;
 mod key_schedule;
 mod key_sharing;
 mod kratos;
+mod padded_segments;
 mod peers_holes;
 mod presets;
 mod property;
