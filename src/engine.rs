@@ -196,6 +196,7 @@ impl Engine {
         }
         let timeout = match self.config.provider(provider).map(|provider| &provider.keys) {
             Some(KeySource::Remote(remote)) => remote.timeout,
+            Some(KeySource::ByKid(source)) => source.timeout,
             _ => Duration::ZERO,
         };
         timeout.saturating_mul(PATIENCE).saturating_add(GRACE)

@@ -479,6 +479,11 @@ impl<'t, 'k> Presented<'t, 'k> {
         if let Err(error) = check_header(token, provider) {
             return Ok(Err(error));
         }
+        if matches!(provider.keys, KeySource::ByKid(_)) {
+            let signed = self.signed_by_kid(id, provider, token)?;
+            self.signatures.push((position, id, signed.clone()));
+            return Ok(signed);
+        }
         let signed = match self.keys.keys(id, provider, self.request.now) {
             Keys::Ready(keys) => verify_signature(token, provider, keys),
             Keys::Pending => return Err(Stop::Await(Awaited::Keys(id))),
@@ -491,16 +496,43 @@ impl<'t, 'k> Presented<'t, 'k> {
             // Nothing is fetched for a token that would be refused anyway.
             && may_be_good(token, provider, self.request.now)
         {
-            match self.keys.look_up(id, key_id, self.request.now) {
-                LookUp::Absent => {}
-                LookUp::Pending => return Err(Stop::Await(Awaited::KeyId(id))),
-                LookUp::Unavailable { retry_after } => {
-                    return Err(Rejection::KeysUnavailable { retry_after }.into());
-                }
-            }
+            self.look_up(id, key_id)?;
         }
         self.signatures.push((position, id, signed.clone()));
         Ok(signed)
+    }
+
+    /// The same with the one key that the token names, where keys are fetched one by one.
+    fn signed_by_kid(
+        &mut self,
+        id: ProviderId,
+        provider: &'t Provider,
+        token: &'t UnverifiedToken<'t>,
+    ) -> Result<Result<SignedToken<'t>, VerifyError>, Stop> {
+        let now = self.request.now;
+        let unknown = Err(VerifyError::Signature(SignatureError::UnknownKeyId));
+        let Some(key_id) = &token.header.key_id else { return Ok(unknown) };
+        if let Some(keys) = self.keys.key(id, key_id, now) {
+            let signed = verify_signature(token, provider, keys);
+            if signed.is_ok() {
+                self.keys.note_good(id, key_id, now);
+            }
+            return Ok(signed);
+        }
+        // Nothing is fetched for a token that would be refused anyway.
+        if may_be_good(token, provider, now) {
+            self.look_up(id, key_id)?;
+        }
+        Ok(unknown)
+    }
+
+    /// Stops where a key may still be found; goes on where there is none.
+    fn look_up(&mut self, id: ProviderId, key_id: &str) -> Result<(), Stop> {
+        match self.keys.look_up(id, key_id, self.request.now) {
+            LookUp::Absent => Ok(()),
+            LookUp::Pending => Err(Stop::Await(Awaited::KeyId(id))),
+            LookUp::Unavailable { retry_after } => Err(Rejection::KeysUnavailable { retry_after }.into()),
+        }
     }
 
     fn parsed(&self, position: usize) -> Result<&'t Parsed<'t>, Rejection> {

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use crate::clerk_claims;
 use crate::config::{
     Audiences, ClaimMatch, ClaimPattern, ClaimsFormat, IssuerTemplate, Provider, RequiredClaim, TokenPart,
+    is_uuid,
 };
 use crate::jose::base64url;
 use crate::jose::claims::RegisteredClaims;
@@ -123,11 +124,7 @@ fn is_of(provider: &Provider, issuer: &str, claims: &Object<'_>) -> bool {
 
 /// What stands in an issuer in place of the claim: nothing but a UUID, which means nothing in a URL.
 fn template_value<'c>(template: &IssuerTemplate, claims: &'c Object<'_>) -> Option<&'c str> {
-    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
-    let value = claims.get(&template.claim).and_then(Json::as_str)?;
-    let groups = value.split('-').map(str::len);
-    let is_uuid = groups.eq(GROUPS) && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
-    is_uuid.then_some(value)
+    claims.get(&template.claim).and_then(Json::as_str).filter(|value| is_uuid(value))
 }
 
 /// Whether a key that names its issuer is one for this token, where that has a claim in it: by the same value in the

@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::error::ConfigError;
 use super::fields::Fields;
+use super::keys_by_kid::keys_by_kid;
 use super::remote_keys::{discovery, remote_jwks};
 use super::value::Node;
 use super::{Environment, KeySource};
@@ -16,7 +17,8 @@ use crate::jose::algorithm::{Algorithm, KeyError};
 use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
 
 /// Where keys may come from.
-pub(super) const KEY_SOURCES: [&str; 4] = ["remote_jwks", "discovery", "local_jwks", "jwt_key"];
+pub(super) const KEY_SOURCES: [&str; 5] =
+    ["remote_jwks", "remote_keys_by_kid", "discovery", "local_jwks", "jwt_key"];
 
 /// The one source of keys that there may be. `issuer` is the provider's, if it has one.
 pub(super) fn key_source(
@@ -30,6 +32,7 @@ pub(super) fn key_source(
     }
     match found.as_slice() {
         [("remote_jwks", node)] => remote_jwks(node).map(Box::new).map(KeySource::Remote),
+        [("remote_keys_by_kid", node)] => keys_by_kid(node).map(Box::new).map(KeySource::ByKid),
         [("discovery", node)] => discovery(node, issuer).map(Box::new).map(KeySource::Remote),
         [("local_jwks", node)] => local_jwks(node, environment).map(KeySource::Local),
         [(_, node)] => jwt_key_pem(node).map(KeySource::Local),
@@ -46,7 +49,9 @@ pub(super) fn algorithms(fields: &mut Fields<'_>, keys: &KeySource) -> Result<Ve
     let usable: Vec<_> = match keys {
         KeySource::None => Vec::new(),
         KeySource::Local(keys) => keys.algorithms().collect(),
-        KeySource::Remote(_) => Algorithm::ALL.into_iter().filter(|name| !name.is_symmetric()).collect(),
+        KeySource::Remote(_) | KeySource::ByKid(_) => {
+            Algorithm::ALL.into_iter().filter(|name| !name.is_symmetric()).collect()
+        }
     };
     let Some(node) = fields.take("algorithms")? else { return Ok(usable) };
     if matches!(keys, KeySource::None) {
@@ -61,7 +66,7 @@ pub(super) fn algorithms(fields: &mut Fields<'_>, keys: &KeySource) -> Result<Ve
         let algorithm = Algorithm::from_name(item.string()?);
         let algorithm = algorithm.ok_or_else(|| item.expected(one_of(&Algorithm::ALL)))?;
         // Of keys that are fetched, none is a shared secret.
-        if algorithm.is_symmetric() && matches!(keys, KeySource::Remote(_)) {
+        if algorithm.is_symmetric() && matches!(keys, KeySource::Remote(_) | KeySource::ByKid(_)) {
             return Err(item.expected(one_of(&usable)));
         }
         allowed.push(algorithm);

@@ -13,6 +13,7 @@ mod error;
 mod fields;
 mod header_name;
 mod key_source;
+mod keys_by_kid;
 mod policies;
 mod preset;
 mod preset_levels;
@@ -35,6 +36,7 @@ pub use browser_session::fields as browser_session_fields;
 pub use error::ConfigError;
 pub use header_name::{HeaderName, HeaderPattern};
 pub(crate) use header_name::{fold, is_token_char};
+pub(crate) use keys_by_kid::is_uuid;
 pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wording};
 pub use preset::{preset_fields, presets};
 pub use preset_levels::preset_levels;
@@ -350,6 +352,23 @@ pub enum KeySource {
     Local(JwkSet),
     /// A document that is fetched.
     Remote(Box<RemoteKeys>),
+    /// Keys that are fetched one by one, by their `kid`.
+    ByKid(Box<KeysByKid>),
+}
+
+/// Keys that are fetched one by one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeysByKid {
+    /// Where they are, but for the end of the path.
+    before: Endpoint,
+    /// What stands behind the `kid` in the path.
+    after: String,
+    /// How long one call may take; never zero, which would mean for ever.
+    pub timeout: Duration,
+    /// The most keys that are kept; at least two.
+    pub max_keys: usize,
+    /// When they are fetched and how long they count.
+    pub schedule: KeySchedule,
 }
 
 /// Keys that are fetched.

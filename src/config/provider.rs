@@ -37,6 +37,7 @@ const FIELDS: &[&str] = &[
     "max_lifetime",
     "clock_skew_seconds",
     "remote_jwks",
+    "remote_keys_by_kid",
     "discovery",
     "local_jwks",
     "jwt_key",

@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::value::{LONGEST_DURATION, Node};
 use super::{Discovery, Endpoint, JwksHost, KeyPlace, KeySchedule, RemoteKeys};
 
-/// The fields of `remote_jwks` and `discovery` that say when keys are fetched.
+/// The fields of `remote_jwks`, `remote_keys_by_kid` and `discovery` that say when keys are fetched.
 pub const SCHEDULE_FIELDS: [&str; 6] = [
     "cache_duration",
     "min_cache_duration",
@@ -128,7 +128,7 @@ fn jwks_hosts_of(node: &Node<'_>, default_cluster: &str) -> Result<Vec<JwksHost>
     }
 }
 
-fn http_uri_of(node: Node<'_>, example: &str) -> Result<(Endpoint, Duration), ConfigError> {
+pub(super) fn http_uri_of(node: Node<'_>, example: &str) -> Result<(Endpoint, Duration), ConfigError> {
     http_uri_within(node, example, DEFAULT_TIMEOUT, LONGEST_TIMEOUT)
 }
 
@@ -153,7 +153,7 @@ fn timeout_of(node: Option<Node<'_>>) -> Result<Duration, ConfigError> {
     node.map_or(Ok(DEFAULT_TIMEOUT), |node| node.duration(SHORTEST, LONGEST_TIMEOUT))
 }
 
-fn schedule(fields: &mut Fields<'_>) -> Result<KeySchedule, ConfigError> {
+pub(super) fn schedule(fields: &mut Fields<'_>) -> Result<KeySchedule, ConfigError> {
     let mut duration = |name, default: Duration, min, max| {
         fields.take(name)?.map_or(Ok(default), |node| node.duration(min, max))
     };

@@ -388,7 +388,7 @@ fn forward_auth(
     };
     let together = fields.take("cookies_together")?;
     let sends_cookies_together = together.as_ref().map_or(Ok(false), Node::boolean)?;
-    if let (Some(node), true, KeySource::Local(_) | KeySource::Remote(_)) =
+    if let (Some(node), true, KeySource::Local(_) | KeySource::Remote(_) | KeySource::ByKid(_)) =
         (&together, sends_cookies_together, keys)
     {
         // What keys have verified is one of them, and the answer may be about another one.

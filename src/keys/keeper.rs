@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::call::{Call, CallReply};
-use crate::config::{Endpoint, KeyPlace, KeySchedule, ProviderId, RemoteKeys};
+use crate::config::{Endpoint, KeyPlace, KeySchedule, KeysByKid, ProviderId, RemoteKeys};
 use crate::jose::jwk::{JwkSet, JwksError, KeyOrigin};
 use crate::keys::cache_headers::CacheHeaders;
 use crate::keys::discovery::{self, MetadataError};
@@ -29,7 +29,7 @@ pub const GRACE: Duration = Duration::from_secs(1);
 /// How far ahead of this worker's clock that of another may be.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// When to come back while another request finds out what there is.
-const SHORT_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// How often a worker looks for what others have published while a request of its own waits.
 const IMPATIENT_POLL: Duration = Duration::from_millis(10);
 /// How often it looks while nobody waits.
@@ -92,6 +92,8 @@ enum Step {
     Metadata { fallback: Option<Endpoint> },
     /// The keys, at this URI of the metadata if it has just been read.
     Jwks { found_at: Option<String> },
+    /// One key, by its `kid`.
+    Key { key_id: String },
 }
 
 /// What the answer to a call comes to.
@@ -117,6 +119,8 @@ pub enum FetchError {
     Metadata(MetadataError),
     /// There was no response.
     NoResponse,
+    /// The document is not one public key.
+    NotOneKey,
     /// A status other than 200. Redirects are not followed.
     Status(u16),
 }
@@ -124,12 +128,33 @@ pub enum FetchError {
 impl Fetch {
     /// What is asked.
     pub fn call(&self) -> Call {
-        let call = Call::new("GET", self.endpoint.clone(), self.timeout)
-            .with("accept", "application/jwk-set+json, application/json");
+        let accept = match self.step {
+            Step::Metadata { .. } | Step::Jwks { .. } => "application/jwk-set+json, application/json",
+            Step::Key { .. } => "application/x-pem-file, text/plain",
+        };
+        let call = Call::new("GET", self.endpoint.clone(), self.timeout).with("accept", accept);
         match &self.if_none_match {
             Some(etag) => call.with("if-none-match", etag),
             None => call,
         }
+    }
+
+    /// A call for the key of one `kid`, which must be a UUID: it goes into the URL.
+    pub(super) fn of_key(provider: ProviderId, source: &KeysByKid, key_id: String, began: UnixTime) -> Self {
+        Self {
+            provider,
+            endpoint: source.place(&key_id),
+            timeout: source.timeout,
+            if_none_match: None,
+            step: Step::Key { key_id },
+            began,
+            is_for_one: false,
+        }
+    }
+
+    /// Whether it is the call for this key that began then.
+    pub(super) fn is_for_key(&self, wanted: &str, began: UnixTime) -> bool {
+        matches!(&self.step, Step::Key { key_id } if key_id == wanted) && self.began == began
     }
 }
 
@@ -822,6 +847,7 @@ impl fmt::Display for FetchError {
             Self::Jwks(error) => write!(f, "{error}"),
             Self::Metadata(error) => write!(f, "{error}"),
             Self::NoResponse => f.write_str("no response"),
+            Self::NotOneKey => f.write_str("not one public key in PEM of at most 16 KiB"),
             Self::Status(status) => write!(f, "status {status}, expected 200"),
         }
     }

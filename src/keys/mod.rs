@@ -1,12 +1,14 @@
 //! The key keepers: when keys are fetched, how long they count, and what a request is told meanwhile.
 //!
 //! Takes events (a request needs keys or a key id, time has passed, a call was answered) with the time as an argument,
-//! gives states and orders to fetch. One [`KeyKeeper`] per provider whose keys are fetched. Makes no call and reads no
+//! gives states and orders to fetch. One [`KeyKeeper`] per provider whose keys are fetched together, one [`KeysById`]
+//! where they are fetched one by one. Makes no call and reads no
 //! clock, so a schedule can be tested as a script. What the workers of a process must agree on is a [`Record`] in a
 //! [`SharedSpace`]; a host that has none gets a [`LocalSpace`] for each configuration, and nothing else changes.
 //!
 //! [`Record`]: record::Record
 
+pub mod by_id;
 pub mod cache_headers;
 pub mod discovery;
 pub mod keeper;
@@ -15,8 +17,12 @@ pub mod pace;
 pub mod record;
 pub mod space;
 
+use std::collections::BTreeMap;
+
 use crate::call::CallReply;
 use crate::config::{Config, KeySource, Provider, ProviderId};
+use crate::jose::jwk::JwkSet;
+use crate::keys::by_id::KeysById;
 use crate::keys::keeper::KeyKeeper;
 use crate::time::UnixTime;
 
@@ -27,8 +33,10 @@ pub use space::{LocalSpace, SharedSpace, Version};
 /// The keys of all providers.
 #[derive(Debug)]
 pub struct KeyStore {
-    /// One for each provider, `None` for those with local keys.
+    /// One for each provider, `None` for those whose keys are local or fetched one by one.
     keepers: Vec<Option<KeyKeeper>>,
+    /// Of providers whose keys are fetched one by one.
+    by_id: BTreeMap<ProviderId, KeysById>,
     /// Whose keys the request decided last asked for.
     asked: Vec<ProviderId>,
     /// When that request arrived.
@@ -39,19 +47,21 @@ impl KeyStore {
     /// Keepers without keys for the providers of `config`; `jitter` should differ between workers.
     pub fn of(config: &Config, mut jitter: Jitter) -> Self {
         let mut keeper = |(id, provider): (ProviderId, &Provider)| match &provider.keys {
-            KeySource::None | KeySource::Local(_) => None,
+            KeySource::None | KeySource::Local(_) | KeySource::ByKid(_) => None,
             KeySource::Remote(remote) => Some(KeyKeeper::new(id, remote, jitter.split())),
         };
-        Self {
-            keepers: config.providers().map(&mut keeper).collect(),
-            asked: Vec::new(),
-            arrived: UnixTime::from_secs(0),
-        }
+        let keepers = config.providers().map(&mut keeper).collect();
+        let by_id = config.providers().filter_map(|(id, provider)| match &provider.keys {
+            KeySource::ByKid(source) => Some((id, KeysById::new(id, source, jitter.split()))),
+            KeySource::None | KeySource::Local(_) | KeySource::Remote(_) => None,
+        });
+        Self { by_id: by_id.collect(), keepers, asked: Vec::new(), arrived: UnixTime::from_secs(0) }
     }
 
     /// Has every request fetch for itself, on a host where nothing else can.
     pub fn without_timers(&mut self) {
         self.all().for_each(|keeper| keeper.without_timers());
+        self.by_id.values_mut().for_each(KeysById::without_timers);
     }
 
     /// A request that has `arrived` then is decided, for the first time or again.
@@ -69,9 +79,26 @@ impl KeyStore {
         self.keeper(id).map_or(Keys::Pending, |keeper| keeper.keys(now))
     }
 
+    /// The key of this `kid`, for a request at `now`, of a provider whose keys are fetched one by one; `None` when it has
+    /// to be looked up.
+    pub fn key(&mut self, id: ProviderId, key_id: &str, now: UnixTime) -> Option<&JwkSet> {
+        self.asked.push(id);
+        self.by_id.get_mut(&id)?.key(key_id, now)
+    }
+
+    /// The key of this `kid` has verified a signature.
+    pub fn note_good(&mut self, id: ProviderId, key_id: &str, now: UnixTime) {
+        if let Some(keys) = self.by_id.get_mut(&id) {
+            keys.note_good(key_id, now);
+        }
+    }
+
     /// What a request can do about a key id that the keys of a provider do not have.
     pub fn look_up(&mut self, id: ProviderId, key_id: &str, now: UnixTime) -> LookUp {
         let arrived = self.arrived;
+        if let Some(keys) = self.by_id.get_mut(&id) {
+            return keys.look_up(key_id, now);
+        }
         self.keeper(id).map_or(LookUp::Absent, |keeper| keeper.look_up(key_id, arrived, now))
     }
 
@@ -82,7 +109,9 @@ impl KeyStore {
 
     /// The documents that must be fetched at `now`. Each is under way afterwards, until [`settle`](Self::settle).
     pub fn fetches(&mut self, now: UnixTime, space: &mut dyn SharedSpace) -> Vec<Fetch> {
-        self.all().filter_map(|keeper| keeper.next_fetch(now, space)).collect()
+        let mut fetches: Vec<_> = self.all().filter_map(|keeper| keeper.next_fetch(now, space)).collect();
+        fetches.extend(self.by_id.values_mut().filter_map(|keys| keys.next_fetch(now)));
+        fetches
     }
 
     /// The first document that is due of those that the request decided last asked for, or of the provider that it has to
@@ -95,7 +124,10 @@ impl KeyStore {
     ) -> Option<Fetch> {
         let asked = std::mem::take(&mut self.asked);
         let asked = awaited.map_or(asked, |awaited| vec![awaited]);
-        asked.into_iter().find_map(|id| self.keeper(id)?.next_fetch(now, space))
+        asked.into_iter().find_map(|id| match self.by_id.get_mut(&id) {
+            Some(keys) => keys.next_fetch(now),
+            None => self.keeper(id)?.next_fetch(now, space),
+        })
     }
 
     /// A fetch of these keys for one request alone, whatever others do.
@@ -115,6 +147,9 @@ impl KeyStore {
         now: UnixTime,
         space: &mut dyn SharedSpace,
     ) -> Result<Option<Fetch>, FetchError> {
+        if let Some(keys) = self.by_id.get_mut(&fetch.provider) {
+            return keys.settle(&fetch, reply, now).map(|()| None);
+        }
         match self.keeper(fetch.provider) {
             Some(keeper) => keeper.settle(fetch, reply, now, space),
             None => Ok(None),
@@ -126,17 +161,23 @@ impl KeyStore {
         if let Some(keeper) = self.keeper(fetch.provider) {
             keeper.abandon(fetch, now, space);
         }
+        if let Some(keys) = self.by_id.get_mut(&fetch.provider) {
+            keys.abandon(fetch);
+        }
     }
 
     /// The providers about which something has changed since this was last asked, so that waiting requests may have an
     /// answer now.
     pub fn take_settled(&mut self) -> Vec<ProviderId> {
-        self.all().filter_map(KeyKeeper::take_settled).collect()
+        let mut settled: Vec<_> = self.all().filter_map(KeyKeeper::take_settled).collect();
+        settled.extend(self.by_id.values_mut().filter_map(KeysById::take_settled));
+        settled
     }
 
     /// When [`fetches`](Self::fetches) should be asked next, if ever; may lie in the past.
     pub fn wake_at(&self) -> Option<UnixTime> {
-        self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at).min()
+        let documents = self.keepers.iter().flatten().filter_map(KeyKeeper::wake_at);
+        documents.chain(self.by_id.values().filter_map(KeysById::wake_at)).min()
     }
 
     /// Leaves what is under way to other workers: this one ends.

@@ -23,6 +23,7 @@ mod key_ids;
 mod key_review;
 mod key_schedule;
 mod key_sharing;
+mod keys_by_kid;
 mod kratos;
 mod padded_segments;
 mod peers_holes;

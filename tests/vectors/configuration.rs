@@ -42,7 +42,7 @@ fn takes(provider: &Provider, key: &SigningKey) -> Result<(), VerifyError> {
     let fetched;
     let keys = match &provider.keys {
         KeySource::Local(keys) => keys,
-        KeySource::None | KeySource::Remote(_) => {
+        KeySource::None | KeySource::Remote(_) | KeySource::ByKid(_) => {
             fetched = JwkSet::parse(jwks([key]).to_string().as_bytes(), KeyOrigin::Fetched).unwrap();
             &fetched
         }
