@@ -62,6 +62,38 @@ const ALIASES: [(&str, &str); 1] = [("https://api.stack-auth.com", "https://api.
 
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
+        name: "alb",
+        parameters: &[
+            needed("region", Kind::Name),
+            needed("alb_arn", Kind::Text),
+            needed("client_id", Kind::Name),
+            needed("issuer", Kind::Text),
+            CLUSTER,
+        ],
+        needs_audiences: false,
+        fields: r#"{
+            "issuer": "{issuer}",
+            "remote_keys_by_kid": {
+                "http_uri": { "uri": "https://public-keys.auth.elb.{region}.amazonaws.com/{kid}", "cluster": "{cluster}" },
+                "cache_duration": "3600s"
+            },
+            "algorithms": ["ES256"],
+            "padded_segments": true,
+            "required_claims": [
+                { "claim_name": "signer", "in": "header", "string_match": { "exact": "{alb_arn}" } },
+                { "claim_name": "client", "in": "header", "string_match": { "exact": "{client_id}" } },
+                { "claim_name": "iss", "in": "header", "string_match": { "exact": "{issuer}" } }
+            ],
+            "from_headers": [{ "name": "x-amzn-oidc-data" }],
+            "remove_headers": ["x-amzn-oidc-*"],
+            "claim_to_headers": [
+                { "header_name": "x-auth-user-id", "claim_name": "sub" },
+                { "header_name": "x-auth-email", "claim_name": "email" },
+                { "header_name": "x-auth-name", "claim_name": "name" }
+            ]
+        }"#,
+    },
+    Preset {
         name: "auth0",
         parameters: &[needed("domain", Kind::Host), CLUSTER],
         needs_audiences: true,

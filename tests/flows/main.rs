@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod alb;
 mod architecture;
 mod authgear_resolver;
 mod browser_session;

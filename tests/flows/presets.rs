@@ -570,7 +570,8 @@ fn checked() -> [(&'static str, Value); 4] {
 
 /// The parameters of each preset that is tested here.
 fn all_parameters() -> BTreeMap<&'static str, Value> {
-    cases().into_iter().map(|case| (case.preset, case.parameters)).chain(checked()).collect()
+    let cases = cases().into_iter().map(|case| (case.preset, case.parameters));
+    cases.chain(checked()).chain([("alb", crate::alb::parameters())]).collect()
 }
 
 #[test]
@@ -1071,7 +1072,7 @@ fn a_preset_that_is_not_known_is_refused_with_those_that_are() {
     let error = error(&configured("auth1", &json!({})));
     assert!(
         error.starts_with(
-            "providers.it.preset: found the string \"auth1\", expected one of auth0, authgear, authgear_resolver, clerk,"
+            "providers.it.preset: found the string \"auth1\", expected one of alb, auth0, authgear, authgear_resolver, clerk,"
         ),
         "{error}"
     );
