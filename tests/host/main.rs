@@ -20,6 +20,7 @@ mod harness_itself;
 mod hostile;
 mod key_ids;
 mod key_review;
+mod keys_by_kid;
 mod lifecycle;
 mod memory;
 mod minimal;
