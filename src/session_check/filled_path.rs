@@ -1,12 +1,11 @@
 //! A path with claims in it + the claims of a token -> the path that is asked for.
 //!
-//! What a claim holds may be chosen by a user, so it must stay one part of one segment, also for servers that decode a
+//! Takes the parts of the path and verified claims, gives the path or the claim that is not fit for it. What a claim holds may be chosen by a user, so it must stay one part of one segment, also for servers that decode a
 //! path before they look at it, or twice: what would mean something to one of them is refused, not encoded.
-
-use std::fmt::Write as _;
 
 use crate::config::PathPart;
 use crate::json::{Json, Object};
+use crate::request::percent_encode;
 use crate::session_check::question::QuestionError;
 
 /// The longest claim that becomes a part of a path, in bytes.
@@ -26,7 +25,8 @@ pub(super) fn filled(parts: &[PathPart], claims: Option<&Object<'_>>) -> Result<
             PathPart::Claim(names) => {
                 let name = || QuestionError::Claim { name: names.join(".") };
                 let value = claims.and_then(|claims| claims.at(names)).and_then(Json::as_str);
-                encode(value.ok_or_else(name)?, &mut path).ok_or_else(name)?;
+                let value = value.filter(|value| may_be_part(value)).ok_or_else(name)?;
+                path.push_str(&percent_encode(value.as_bytes()));
                 last = Some(name);
             }
         }
@@ -39,23 +39,11 @@ pub(super) fn filled(parts: &[PathPart], claims: Option<&Object<'_>>) -> Result<
     }
 }
 
-/// Appends `value`, with all that is not unreserved (RFC 3986 section 2.3) as `%XX`. `None` when it must not be a part
-/// of a path.
-fn encode(value: &str, path: &mut String) -> Option<()> {
+/// Whether `value` stays one part of one segment, however it is encoded and decoded.
+fn may_be_part(value: &str) -> bool {
     // Separators and what begins an encoding, to servers that decode; other bytes may be taken for such a one.
     let is_safe = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && !b"/\\%?#;".contains(&byte);
-    if value.is_empty() || value.len() > MAX_CLAIM_BYTES || !value.bytes().all(is_safe) {
-        return None;
-    }
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(path, "%{byte:02X}");
-        }
-    }
-    Some(())
+    !value.is_empty() && value.len() <= MAX_CLAIM_BYTES && value.bytes().all(is_safe)
 }
 
 #[cfg(test)]
