@@ -2,8 +2,9 @@
 //!
 //! Takes the request head and the providers that may be meant, gives the credentials for each of them. More than one for
 //! a provider is refused (RFC 6750 section 2) or has to be good as a whole, as the configuration says; never is it "any
-//! that verifies". The scheme is matched without case and anchored, and nothing may stand behind the token. Deliberately
-//! does not look inside the token.
+//! that verifies". The scheme is matched without case and anchored, and nothing may stand behind the token. A token in
+//! JSON is taken out of it. Deliberately does not look inside the token; which of two session cookies of a browser is
+//! meant is asked of `browser_session`, which does.
 
 use std::borrow::Cow;
 

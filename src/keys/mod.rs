@@ -2,9 +2,9 @@
 //!
 //! Takes events (a request needs keys or a key id, time has passed, a call was answered) with the time as an argument,
 //! gives states and orders to fetch. One [`KeyKeeper`] per provider whose keys are fetched together, one [`KeysById`]
-//! where they are fetched one by one. Makes no call and reads no
-//! clock, so a schedule can be tested as a script. What the workers of a process must agree on is a [`Record`] in a
-//! [`SharedSpace`]; a host that has none gets a [`LocalSpace`] for each configuration, and nothing else changes.
+//! where they are fetched one by one. Makes no call and reads no clock, so a schedule can be tested as a script. What the
+//! workers of a process must agree on is a [`Record`] in a [`SharedSpace`]; a host that has none gets a [`LocalSpace`] for
+//! each configuration, and nothing else changes.
 //!
 //! [`Record`]: record::Record
 
