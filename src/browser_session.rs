@@ -242,10 +242,9 @@ impl<'r> Browser<'r> {
             VerifyError::Expired => self.expired(),
             VerifyError::NotYetValid => Reason::NotBefore,
             VerifyError::AuthorizedParty => Reason::AuthorizedParty,
-            VerifyError::Type => Reason::Invalid,
             VerifyError::Form(TokenError::Algorithm | TokenError::UnsupportedAlgorithm)
             | VerifyError::Signature(SignatureError::NoKey) => Reason::InvalidAlgorithm,
-            VerifyError::Form(_) => Reason::Invalid,
+            VerifyError::Form(_) | VerifyError::Type => Reason::Invalid,
             VerifyError::Signature(SignatureError::Mismatch) => Reason::InvalidSignature,
             VerifyError::Signature(SignatureError::UnknownKeyId) => Reason::KidMismatch,
             _ => Reason::VerificationFailed,
