@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use crate::jose::algorithm::ec::{EcKey, P256, P384, P521};
 use crate::jose::algorithm::ed25519::Ed25519Key;
@@ -44,10 +45,21 @@ pub enum KeyOrigin {
 pub struct JwkSet {
     keys: Vec<Jwk>,
     skipped: Vec<SkippedKey>,
+    /// Of the names of all keys, in their order.
+    digest: SetDigest,
 }
+
+/// What tells a key from others: the digest of the text that it was read from, its `kid` and `alg` included.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeyDigest([u8; 32]);
+
+/// What tells a set of keys from others, by the keys in it and their order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SetDigest([u8; 32]);
 
 #[derive(Debug)]
 struct Jwk {
+    digest: KeyDigest,
     key_id: Option<String>,
     /// `alg`, when the key is bound to one.
     algorithm: Option<Algorithm>,
@@ -182,7 +194,9 @@ impl JwkSet {
     fn from_blocks(blocks: Vec<(Option<String>, PemBlock<'_>)>) -> Result<Self, JwksError> {
         Self::collect(blocks, |(key_id, block)| {
             let key = public_key::from_pem_block(block.label, &block.der).map_err(UnusableKey::Material)?;
-            Ok(Jwk { key_id, algorithm: None, issuer: None, key })
+            let parts = [key_id.as_deref().unwrap_or_default(), block.label].map(str::as_bytes);
+            let digest = KeyDigest::of(&[parts.as_slice(), &[block.der.as_slice()]].concat());
+            Ok(Jwk { digest, key_id, algorithm: None, issuer: None, key })
         })
     }
 
@@ -191,14 +205,23 @@ impl JwkSet {
         if found.len() > MAX_KEYS {
             return Err(JwksError::TooManyKeys { keys: found.len() });
         }
-        let mut set = Self { keys: Vec::new(), skipped: Vec::new() };
+        let (mut keys, mut skipped) = (Vec::new(), Vec::new());
         for (position, key) in found.into_iter().enumerate() {
             match read(key) {
-                Ok(key) => set.keys.push(key),
-                Err(reason) => set.skipped.push(SkippedKey { position, reason }),
+                Ok(key) => keys.push(key),
+                Err(reason) => skipped.push(SkippedKey { position, reason }),
             }
         }
-        if set.keys.is_empty() { Err(JwksError::NoUsableKey { skipped: set.skipped }) } else { Ok(set) }
+        if keys.is_empty() {
+            return Err(JwksError::NoUsableKey { skipped });
+        }
+        let digest = SetDigest::of(&keys);
+        Ok(Self { keys, skipped, digest })
+    }
+
+    /// What tells this set from others. Of two sets with the same, each token finds the same key in both.
+    pub const fn digest(&self) -> SetDigest {
+        self.digest
     }
 
     /// The keys of the document that were left out.
@@ -222,7 +245,7 @@ impl JwkSet {
         Algorithm::ALL.into_iter().filter(|algorithm| self.keys.iter().any(|jwk| jwk.verifies(*algorithm)))
     }
 
-    /// Looks for the key that made the token's signature; `header` is that token's.
+    /// Looks for the key that made the token's signature, and gives its digest; `header` is that token's.
     ///
     /// A key is tried when its `kid` equals the token's, or when either has none, and when the token's `alg` is one of
     /// `allowed` that its type, curve and `alg` allow (RFC 7515 section 6, RFC 8725 section 3.1).
@@ -235,7 +258,7 @@ impl JwkSet {
         header: &JoseHeader,
         token: &CompactToken<'_>,
         allowed: &[Algorithm],
-    ) -> Result<(), SignatureError> {
+    ) -> Result<KeyDigest, SignatureError> {
         self.verify_with(header, token, allowed, |_| true)
     }
 
@@ -250,18 +273,12 @@ impl JwkSet {
         token: &CompactToken<'_>,
         allowed: &[Algorithm],
         is_for_it: impl Fn(Option<&str>) -> bool,
-    ) -> Result<(), SignatureError> {
+    ) -> Result<KeyDigest, SignatureError> {
         let algorithm = header.algorithm;
         if !allowed.contains(&algorithm) {
             return Err(SignatureError::NoKey);
         }
-        let mut candidates = self
-            .keys
-            .iter()
-            .filter(|jwk| jwk.may_have_signed(header.key_id.as_deref(), algorithm))
-            .filter(|jwk| is_for_it(jwk.issuer.as_deref()))
-            .take(MAX_CANDIDATES)
-            .peekable();
+        let mut candidates = self.candidates(header, is_for_it).peekable();
         if candidates.peek().is_none() {
             return Err(match &header.key_id {
                 Some(wanted) if self.keys.iter().all(|jwk| jwk.key_id.as_ref() != Some(wanted)) => {
@@ -271,7 +288,50 @@ impl JwkSet {
             });
         }
         let made_by = |jwk: &Jwk| jwk.key.verify(algorithm, token.signing_input(), token.signature());
-        if candidates.any(made_by) { Ok(()) } else { Err(SignatureError::Mismatch) }
+        let verifying = candidates.find(|jwk| made_by(jwk));
+        verifying.map(|jwk| jwk.digest).ok_or(SignatureError::Mismatch)
+    }
+
+    /// Whether the key of this digest would be tried for a token with this header.
+    pub fn would_try(
+        &self,
+        key: KeyDigest,
+        header: &JoseHeader,
+        is_for_it: impl Fn(Option<&str>) -> bool,
+    ) -> bool {
+        self.candidates(header, is_for_it).any(|jwk| jwk.digest == key)
+    }
+
+    /// The keys that are tried for a token, in order.
+    fn candidates(
+        &self,
+        header: &JoseHeader,
+        is_for_it: impl Fn(Option<&str>) -> bool,
+    ) -> impl Iterator<Item = &Jwk> {
+        let may_have_signed =
+            |jwk: &&Jwk| jwk.may_have_signed(header.key_id.as_deref(), header.algorithm);
+        let keys = self.keys.iter().filter(may_have_signed);
+        keys.filter(move |jwk| is_for_it(jwk.issuer.as_deref())).take(MAX_CANDIDATES)
+    }
+}
+
+impl KeyDigest {
+    /// Each part with its length, so that no two lists of them have the same text.
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            digest.update(part);
+        }
+        Self(digest.finalize().into())
+    }
+}
+
+impl SetDigest {
+    fn of(keys: &[Jwk]) -> Self {
+        let mut digest = Sha256::new();
+        keys.iter().for_each(|jwk| digest.update(jwk.digest.0));
+        Self(digest.finalize().into())
     }
 }
 
@@ -296,7 +356,7 @@ impl Jwk {
             }
         };
         let issuer = jwk.get("issuer").map(|issuer| issuer.as_str().unwrap_or_default().to_owned());
-        Ok(Self { key_id, algorithm, issuer, key })
+        Ok(Self { digest: KeyDigest::of(&[text]), key_id, algorithm, issuer, key })
     }
 
     fn may_have_signed(&self, key_id: Option<&str>, algorithm: Algorithm) -> bool {
