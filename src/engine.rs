@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize};
+use crate::cache::TokenCache;
 use crate::call::CallReply;
 use crate::config::{Config, KeySource, ProviderId};
 use crate::credential::Credentials;
@@ -52,13 +53,15 @@ pub struct Engine {
     owned_headers: OwnedHeaders,
     keys: KeyStore,
     sessions: Checker,
+    cache: TokenCache,
 }
 
 impl Engine {
     /// An engine without keys for `config`; `jitter` should differ between workers.
     pub fn new(config: Config, jitter: Jitter) -> Self {
         let (keys, sessions) = (KeyStore::of(&config, jitter), Checker::of(&config));
-        Self { owned_headers: OwnedHeaders::of(&config), keys, sessions, config }
+        let cache = TokenCache::of(&config);
+        Self { owned_headers: OwnedHeaders::of(&config), keys, sessions, cache, config }
     }
 
     /// Says that the host has no timers: nothing but a request of its own can be waited for then.
@@ -84,7 +87,7 @@ impl Engine {
 
     /// Decides at the time `now` about a request that has `arrived` before that, and waited.
     pub fn decide_again(&mut self, head: &RequestHead, arrived: UnixTime, now: UnixTime) -> Decided {
-        let Self { config, owned_headers, keys, sessions } = self;
+        let Self { config, owned_headers, keys, sessions, cache } = self;
         keys.begin_request(arrived);
         sessions.begin_request();
         let requirement = match rule::select(config, head) {
@@ -95,10 +98,11 @@ impl Engine {
             return Decided::refuse(Rejection::ForgedHeader);
         }
         let credentials = Credentials::of(head, config, asked_providers(config, requirement), now);
-        let decoded = evidence::decode(&credentials, config);
+        let known: Vec<_> = credentials.iter().map(|credential| cache.get(&credential.token)).collect();
+        let decoded = evidence::decode(&credentials, &known, config);
         let tokens = evidence::parse(&decoded);
         let request = Request { head, arrived, now };
-        let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions);
+        let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions, cache);
         let granted = authorize(requirement, &mut evidence);
         let set_cookies = evidence.take_clearing_lines();
         let mut properties = evidence.into_failures();
@@ -106,6 +110,8 @@ impl Engine {
             Ok(grant) => {
                 properties.extend(export::of_grant(&grant));
                 let decision = Decision::Forward(HeaderEdits::for_grant(head, config, owned_headers, &grant));
+                // What was made of their claims is kept with them.
+                known.iter().flatten().for_each(|known| cache.account(known));
                 let (clears_route, set_cookies) = (clears_route(&grant), Vec::new());
                 Decided { decision, properties, clears_route, set_cookies }
             }

@@ -5,10 +5,12 @@
 //! noted for [`export`].
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::authorize::{Authenticated, Awaited, Evidence, Stop};
 use crate::browser_session::{Browser, SignedOut};
+use crate::cache::{KnownToken, TokenCache};
 use crate::config::{
     Audiences, CheckMode, Config, FailureMode, KeySource, Provider, ProviderId, Requirement, SessionCheck,
     SeveralCredentials,
@@ -16,7 +18,7 @@ use crate::config::{
 use crate::credential::{Credential, Credentials, Place, wrapped_headers};
 use crate::export::{self, Property};
 use crate::jose::claims::RegisteredClaims;
-use crate::jose::jwk::SignatureError;
+use crate::jose::jwk::{JwkSet, SignatureError};
 use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, Spelling, TokenError, UnverifiedToken, is_token};
 use crate::keys::{KeyStore, Keys, LookUp};
 use crate::rejection::Rejection;
@@ -26,18 +28,21 @@ use crate::session_check::{
 };
 use crate::time::UnixTime;
 use crate::verify::{
-    SignedToken, VerifiedIdentity, VerifyError, check_header, check_issuer, may_be_good, verify_signature,
+    Proof, SignedToken, VerifiedIdentity, VerifyError, check_header, check_issuer, may_be_good, recognise,
+    verify_signature,
 };
 
 /// When to come back while an identity provider does not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A credential with its segments decoded.
+/// A credential with its segments decoded, but for what is known of it.
 #[derive(Debug)]
 pub struct Decoded<'t> {
     credential: &'t Credential,
-    standard: Result<CompactToken<'t>, TokenError>,
-    /// With padding: where there is some, for those of its providers that take it.
+    known: Option<&'t KnownToken>,
+    /// `None` where it is known.
+    standard: Option<Result<CompactToken<'t>, TokenError>>,
+    /// With padding: where there is some, for those of its providers that take it; `None` where it is known.
     padded: Option<Result<CompactToken<'t>, TokenError>>,
 }
 
@@ -45,6 +50,7 @@ pub struct Decoded<'t> {
 #[derive(Debug)]
 pub struct Parsed<'t> {
     credential: &'t Credential,
+    known: Option<&'t KnownToken>,
     standard: Reading<'t>,
     /// What it is for providers whose tokens have padding, if it has some. For all others it is what it was without.
     padded: Option<Reading<'t>>,
@@ -55,7 +61,15 @@ pub struct Parsed<'t> {
 struct Reading<'t> {
     /// Whether it means to be a token of the form that keys verify.
     is_token: bool,
-    token: Result<UnverifiedToken<'t>, TokenError>,
+    spelling: Spelling,
+    token: Result<ReadToken<'t>, TokenError>,
+}
+
+/// A token that was read now, or is known.
+#[derive(Debug)]
+enum ReadToken<'t> {
+    New(UnverifiedToken<'t>),
+    Known(&'t UnverifiedToken<'t>),
 }
 
 impl<'t> Reading<'t> {
@@ -64,9 +78,19 @@ impl<'t> Reading<'t> {
         compact: &'t Result<CompactToken<'t>, TokenError>,
         spelling: Spelling,
     ) -> Self {
-        Self {
-            is_token: is_token(&credential.token, spelling),
-            token: compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse),
+        let token = compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse);
+        Self { is_token: is_token(&credential.token, spelling), spelling, token: token.map(ReadToken::New) }
+    }
+
+    const fn of_known(known: &'t KnownToken) -> Self {
+        Self { is_token: true, spelling: known.spelling, token: Ok(ReadToken::Known(&known.token)) }
+    }
+
+    fn token(&self) -> Result<&UnverifiedToken<'t>, &TokenError> {
+        match &self.token {
+            Ok(ReadToken::New(token)) => Ok(token),
+            Ok(ReadToken::Known(token)) => Ok(*token),
+            Err(error) => Err(error),
         }
     }
 }
@@ -83,6 +107,12 @@ impl<'t> Parsed<'t> {
             || provider.session_check.as_ref().is_none_or(SessionCheck::is_by_claims)
     }
 
+    /// What was found out about it for this provider.
+    fn proof(&self, id: ProviderId, provider: &Provider) -> Option<Rc<Proof>> {
+        let known = self.known.filter(|known| known.spelling == self.read_by(provider).spelling)?;
+        known.proof(id)
+    }
+
     const fn is_cookie(&self) -> bool {
         matches!(self.credential.place, Place::Cookie(_))
     }
@@ -91,12 +121,12 @@ impl<'t> Parsed<'t> {
     fn may_be_of(&self, provider: &Provider) -> bool {
         let check = provider.session_check.as_ref().filter(|check| !check.is_by_claims());
         let mode = check.map(|check| check.mode);
-        let Reading { is_token, token } = self.read_by(provider);
-        let can_be_asked = match is_token {
+        let reading = self.read_by(provider);
+        let can_be_asked = match reading.is_token {
             true => mode == Some(CheckMode::Always) && !has_keys(provider),
             false => mode.is_some(),
         };
-        match token {
+        match reading.token() {
             Ok(token) if has_keys(provider) || can_be_asked => check_issuer(token, provider).is_ok(),
             Ok(_) => false,
             Err(_) => can_be_asked,
@@ -108,29 +138,46 @@ const fn has_keys(provider: &Provider) -> bool {
     !matches!(provider.keys, KeySource::None)
 }
 
-/// The credentials with their segments decoded.
-pub fn decode<'t>(credentials: &'t Credentials, config: &Config) -> Vec<Decoded<'t>> {
+/// The credentials with their segments decoded; `known` has what is known of each of them, in its place.
+pub fn decode<'t>(
+    credentials: &'t Credentials,
+    known: &'t [Option<Rc<KnownToken>>],
+    config: &Config,
+) -> Vec<Decoded<'t>> {
     let may_be_padded = |credential: &Credential| {
         let mut providers = credential.providers.iter().filter_map(|id| config.provider(*id));
         credential.token.contains('=') && providers.any(|provider| provider.padded_segments)
     };
-    let decode = |credential: &'t Credential| Decoded {
-        credential,
-        standard: CompactToken::decode(&credential.token),
-        padded: may_be_padded(credential)
-            .then(|| CompactToken::decode_as(&credential.token, Spelling::Padded)),
+    let decode = |(credential, known): (&'t Credential, &'t Option<Rc<KnownToken>>)| {
+        let known = known.as_deref();
+        let is_known_as = |spelling| known.is_some_and(|known| known.spelling == spelling);
+        Decoded {
+            credential,
+            known,
+            standard: (!is_known_as(Spelling::Standard)).then(|| CompactToken::decode(&credential.token)),
+            padded: (!is_known_as(Spelling::Padded) && may_be_padded(credential))
+                .then(|| CompactToken::decode_as(&credential.token, Spelling::Padded)),
+        }
     };
-    credentials.iter().map(decode).collect()
+    credentials.iter().zip(known).map(decode).collect()
 }
 
 /// The credentials as tokens.
 pub fn parse<'t>(decoded: &'t [Decoded<'t>]) -> Vec<Parsed<'t>> {
-    let parse = |Decoded { credential, standard, padded }: &'t Decoded<'t>| Parsed {
-        credential,
-        standard: Reading::of(credential, standard, Spelling::Standard),
-        padded: padded.as_ref().map(|padded| Reading::of(credential, padded, Spelling::Padded)),
+    let parse = |Decoded { credential, known, standard, padded }: &'t Decoded<'t>| {
+        let known_as = |spelling| known.filter(|known| known.spelling == spelling).map(Reading::of_known);
+        let read = |compact: &'t Option<_>, spelling| {
+            let compact = compact.as_ref().map(|compact| Reading::of(credential, compact, spelling));
+            compact.or_else(|| known_as(spelling))
+        };
+        Some(Parsed {
+            credential,
+            known: *known,
+            standard: read(standard, Spelling::Standard)?,
+            padded: read(padded, Spelling::Padded),
+        })
     };
-    decoded.iter().map(parse).collect()
+    decoded.iter().filter_map(parse).collect()
 }
 
 /// The providers whose credentials a requirement may ask for, each once, in configuration order.
@@ -180,6 +227,7 @@ pub struct Presented<'t, 'k> {
     request: Request<'t>,
     keys: &'k mut KeyStore,
     sessions: &'k mut Checker,
+    cache: &'k mut TokenCache,
     /// What is known of the signature of a token (by its place in `tokens`) and the keys of a provider.
     signatures: Vec<(usize, ProviderId, Result<SignedToken<'t>, VerifyError>)>,
     failures: Vec<Property>,
@@ -238,6 +286,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         request: Request<'t>,
         keys: &'k mut KeyStore,
         sessions: &'k mut Checker,
+        cache: &'k mut TokenCache,
     ) -> Self {
         Self {
             config,
@@ -246,6 +295,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             request,
             keys,
             sessions,
+            cache,
             signatures: Vec::new(),
             failures: Vec::new(),
             clearing: Vec::new(),
@@ -307,7 +357,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             return self.authenticate(id, provider, audiences, position);
         };
         let Request { head, now, .. } = self.request;
-        let (token, is_cookie) = (parsed.read_by(provider).token.as_ref().ok(), parsed.is_cookie());
+        let (token, is_cookie) = (parsed.read_by(provider).token().ok(), parsed.is_cookie());
         let browser = Browser::of(head, self.config, session, now);
         let signed_out = |signed_out: SignedOut| Stop::Reject(Rejection::SignedOut(Box::new(signed_out)));
         if let Some(outdated) = browser.outdated(token).filter(|_| is_cookie) {
@@ -368,9 +418,20 @@ impl<'t, 'k> Presented<'t, 'k> {
         audiences: &Audiences,
         position: usize,
     ) -> Result<VerifiedIdentity<'t>, Stop> {
+        let parsed = self.parsed(position)?;
         let token = self.token(position, provider)?;
         let signed = self.signed(id, provider, position, token)?.map_err(Rejection::InvalidToken)?;
-        Ok(signed.identity(audiences, self.request.now).map_err(Rejection::InvalidToken)?)
+        let identity = signed.identity(audiences, self.request.now);
+        match &identity {
+            Ok(identity) => {
+                if let Some(proof) = signed.proof(identity) {
+                    self.cache.add(token, parsed.read_by(provider).spelling, id, proof);
+                }
+            }
+            Err(VerifyError::Expired) => self.cache.remove(&parsed.credential.token),
+            Err(_) => {}
+        }
+        Ok(identity.map_err(Rejection::InvalidToken)?)
     }
 
     /// By what the provider says itself.
@@ -383,7 +444,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         local: Option<&VerifiedIdentity<'t>>,
     ) -> Result<VerifiedIdentity<'t>, Stop> {
         let Request { arrived, now, .. } = self.request;
-        let token = &parsed.read_by(provider).token;
+        let token = parsed.read_by(provider).token();
         if let (None, Ok(token)) = (local, token) {
             // A token of somebody else is not shown to this provider.
             check_issuer(token, provider).map_err(Rejection::InvalidToken)?;
@@ -475,17 +536,21 @@ impl<'t, 'k> Presented<'t, 'k> {
         if let Some((_, _, signed)) = known.find(|(of, by, _)| (*of, *by) == (position, id)) {
             return Ok(signed.clone());
         }
+        let proof = self.parsed(position)?.proof(id, provider);
         // Before the keys: a token that they could not be for must not cause a fetch.
-        if let Err(error) = check_header(token, provider) {
+        if proof.is_none()
+            && let Err(error) = check_header(token, provider)
+        {
             return Ok(Err(error));
         }
         if matches!(provider.keys, KeySource::ByKid(_)) {
-            let signed = self.signed_by_kid(id, provider, token)?;
+            let signed = self.signed_by_kid(id, provider, token, proof)?;
+            self.forget_unless_signed(&signed, position);
             self.signatures.push((position, id, signed.clone()));
             return Ok(signed);
         }
         let signed = match self.keys.keys(id, provider, self.request.now) {
-            Keys::Ready(keys) => verify_signature(token, provider, keys),
+            Keys::Ready(keys) => recognised_or_verified(token, provider, keys, proof),
             Keys::Pending => return Err(Stop::Await(Awaited::Keys(id))),
             Keys::Unavailable { retry_after } => {
                 return Err(Rejection::KeysUnavailable { retry_after }.into());
@@ -498,8 +563,18 @@ impl<'t, 'k> Presented<'t, 'k> {
         {
             self.look_up(id, key_id)?;
         }
+        self.forget_unless_signed(&signed, position);
         self.signatures.push((position, id, signed.clone()));
         Ok(signed)
+    }
+
+    /// A known token whose key has left the set is one like any other.
+    fn forget_unless_signed(&mut self, signed: &Result<SignedToken<'t>, VerifyError>, position: usize) {
+        if signed.is_err()
+            && let Some(Parsed { known: Some(_), credential, .. }) = self.tokens.get(position)
+        {
+            self.cache.remove(&credential.token);
+        }
     }
 
     /// The same with the one key that the token names, where keys are fetched one by one.
@@ -508,12 +583,13 @@ impl<'t, 'k> Presented<'t, 'k> {
         id: ProviderId,
         provider: &'t Provider,
         token: &'t UnverifiedToken<'t>,
+        proof: Option<Rc<Proof>>,
     ) -> Result<Result<SignedToken<'t>, VerifyError>, Stop> {
         let now = self.request.now;
         let unknown = Err(VerifyError::Signature(SignatureError::UnknownKeyId));
         let Some(key_id) = &token.header.key_id else { return Ok(unknown) };
         if let Some(keys) = self.keys.key(id, key_id, now) {
-            let signed = verify_signature(token, provider, keys);
+            let signed = recognised_or_verified(token, provider, keys, proof);
             if signed.is_ok() {
                 self.keys.note_good(id, key_id, now);
             }
@@ -541,7 +617,7 @@ impl<'t, 'k> Presented<'t, 'k> {
 
     /// The token that a credential is for `provider`.
     fn token(&self, position: usize, provider: &Provider) -> Result<&'t UnverifiedToken<'t>, Rejection> {
-        let token = self.parsed(position)?.read_by(provider).token.as_ref();
+        let token = self.parsed(position)?.read_by(provider).token();
         token.map_err(|error| Rejection::InvalidToken(VerifyError::Form(error.clone())))
     }
 
@@ -554,7 +630,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             let is_token = parsed.read_by(provider).is_token;
             parsed.may_be_of(provider).then_some((provider.takes_any_issuer() && is_token, id))
         });
-        match (named.min(), &parsed.padded.as_ref().unwrap_or(&parsed.standard).token) {
+        match (named.min(), parsed.padded.as_ref().unwrap_or(&parsed.standard).token()) {
             (Some((_, id)), _) => Ok(id),
             (None, Err(error)) => Err(Rejection::InvalidToken(VerifyError::Form(error.clone()))),
             (None, Ok(_)) => Err(unknown_issuer()),
@@ -574,6 +650,17 @@ impl<'t, 'k> Presented<'t, 'k> {
             self.failures.push(failure);
         }
     }
+}
+
+/// The token with its signature verified, now or before.
+fn recognised_or_verified<'t>(
+    token: &'t UnverifiedToken<'t>,
+    provider: &'t Provider,
+    keys: &JwkSet,
+    proof: Option<Rc<Proof>>,
+) -> Result<SignedToken<'t>, VerifyError> {
+    let recognised = proof.and_then(|proof| recognise(token, provider, keys, proof));
+    recognised.map_or_else(|| verify_signature(token, provider, keys), Ok)
 }
 
 /// What was said, or why the request cannot go on.

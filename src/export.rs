@@ -33,7 +33,12 @@ pub fn of_grant(grant: &Grant<'_>) -> Vec<Property> {
     for authenticated in grant.identities() {
         let exports = &authenticated.provider.exports;
         if let Some(key) = &exports.payload {
-            let payload = normalised(authenticated.identity.claims(), &exports.space_delimited_claims);
+            let identity = &authenticated.identity;
+            let make = || normalised(identity.claims(), &exports.space_delimited_claims);
+            let payload = match identity.proof() {
+                Some(proof) => proof.exported.get_or_init(|| make().into()).to_string(),
+                None => make(),
+            };
             leave(key, payload);
         }
         if let Some(key) = &exports.header

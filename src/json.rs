@@ -132,6 +132,17 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The memory that it holds besides itself, in bytes, when it borrows from nothing.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) => 0,
+            Self::Number(Number(text)) => text.len(),
+            Self::String(text) => text.len(),
+            Self::Array(items) => items.iter().map(|item| size_of::<Self>() + item.heap_bytes()).sum(),
+            Self::Object(object) => object.heap_bytes(),
+        }
+    }
+
     /// The kind of value with its article, for messages: `a string`, `an object`, `null`, ...
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -238,6 +249,12 @@ impl<'a> Object<'a> {
     pub fn into_owned(self) -> Object<'static> {
         let members = self.0.into_iter();
         Object(members.map(|(name, value)| (Cow::Owned(name.into_owned()), value.into_owned())).collect())
+    }
+
+    /// The memory that it holds besides itself, in bytes, when it borrows from nothing.
+    pub fn heap_bytes(&self) -> usize {
+        let member = |(name, value): &(Cow<'a, str>, Json<'a>)| name.len() + value.heap_bytes();
+        self.0.iter().map(|pair| size_of_val(pair) + member(pair)).sum()
     }
 
     /// The members of both; of a name that both have, the value in `over`.

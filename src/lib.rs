@@ -38,6 +38,7 @@ pub mod session_check;
 pub mod verify;
 
 pub mod authorize;
+pub mod cache;
 pub mod evidence;
 
 pub mod export;

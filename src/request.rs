@@ -10,6 +10,43 @@ use std::fmt::Write as _;
 /// A header field: name and value.
 pub type HeaderField = (Vec<u8>, Vec<u8>);
 
+/// A change to the head of a request before it goes on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HeaderEdit {
+    /// Every line of this name goes.
+    Remove {
+        /// The name, spelt as in the request.
+        name: Vec<u8>,
+    },
+    /// One line of this name with this value, in place of all there are.
+    Replace {
+        /// The name.
+        name: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+    },
+}
+
+impl HeaderEdit {
+    /// Takes out every line of this name.
+    pub fn remove(name: &[u8]) -> Self {
+        Self::Remove { name: name.to_vec() }
+    }
+
+    /// Leaves one line of this name.
+    pub fn replace(name: &str, value: impl Into<Vec<u8>>) -> Self {
+        Self::Replace { name: name.as_bytes().to_vec(), value: value.into() }
+    }
+
+    /// How long name and value are, in bytes.
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Remove { name } => name.len(),
+            Self::Replace { name, value } => name.len() + value.len(),
+        }
+    }
+}
+
 /// The header fields of one request, pseudo-headers (`:method`, `:path`, ...) included, in their original order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RequestHead {

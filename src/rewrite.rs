@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::iter;
+use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,8 +21,8 @@ use crate::credential::{Place, passed_over, wrapped_headers};
 use crate::jose::base64url;
 use crate::json::{Json, Number};
 use crate::request::{
-    RequestHead, RoutePolicy, cookie_pairs, is_named, percent_decode_leniently, query_pairs, split_target,
-    trim_ows,
+    HeaderEdit, RequestHead, RoutePolicy, cookie_pairs, is_named, percent_decode_leniently, query_pairs,
+    split_target, trim_ows,
 };
 
 /// The longest value that a claim may become, in bytes after encoding. A longer one is left out, as if the claim were
@@ -30,23 +31,11 @@ pub const MAX_VALUE_BYTES: usize = 8 * 1024;
 
 /// What is done to the head of a request before it goes on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct HeaderEdits(Vec<HeaderEdit>);
-
-/// One edit.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum HeaderEdit {
-    /// Every line of this name goes.
-    Remove {
-        /// The name, spelt as in the request.
-        name: Vec<u8>,
-    },
-    /// One line of this name with this value, in place of all there are.
-    Replace {
-        /// The name.
-        name: Vec<u8>,
-        /// The value.
-        value: Vec<u8>,
-    },
+pub struct HeaderEdits {
+    removals: Vec<HeaderEdit>,
+    /// Who was verified.
+    identity: Rc<[HeaderEdit]>,
+    statuses: Vec<HeaderEdit>,
 }
 
 /// The headers that the configuration can ever write, folded as backends may fold them.
@@ -114,32 +103,21 @@ impl HeaderEdits {
     /// The edits for a request that was granted.
     pub fn for_grant(head: &RequestHead, config: &Config, owned: &OwnedHeaders, grant: &Grant<'_>) -> Self {
         let forged = owned.forged(head.names());
-        let mut edits = Self(forged.into_iter().map(HeaderEdit::remove).collect());
-        edits.0.extend(without_nominations(head, owned));
+        let mut removals: Vec<_> = forged.into_iter().map(HeaderEdit::remove).collect();
+        removals.extend(without_nominations(head, owned));
         let spent = grant.identities().filter(|authenticated| !authenticated.provider.forward);
         let spent = spent.flat_map(|Authenticated { provider, place, .. }| {
             iter::once((*place).clone()).chain(passed_over(head, provider, place))
         });
         let wrapped = wrapped_headers(head, config);
-        edits.0.extend(without_credentials(head, &spent.collect::<Vec<_>>(), &wrapped));
-        edits.0.extend(identity_headers(grant, owned));
-        edits.0.extend(grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false")));
-        edits
+        removals.extend(without_credentials(head, &spent.collect::<Vec<_>>(), &wrapped));
+        let statuses = grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false"));
+        Self { removals, identity: of_identities(grant, owned), statuses: statuses.collect() }
     }
 
     /// The edits in the order in which they must be made.
     pub fn iter(&self) -> impl Iterator<Item = &HeaderEdit> {
-        self.0.iter()
-    }
-}
-
-impl HeaderEdit {
-    fn remove(name: &[u8]) -> Self {
-        Self::Remove { name: name.to_vec() }
-    }
-
-    fn replace(name: &str, value: impl Into<Vec<u8>>) -> Self {
-        Self::Replace { name: name.as_bytes().to_vec(), value: value.into() }
+        self.removals.iter().chain(self.identity.iter()).chain(&self.statuses)
     }
 }
 
@@ -200,6 +178,16 @@ fn without_cookies(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
     let kept = kept.join(&b';');
     let kept = kept.trim_ascii_start();
     Some(if kept.is_empty() { HeaderEdit::remove(b"cookie") } else { HeaderEdit::replace("cookie", kept) })
+}
+
+/// What was verified, as headers; made once for a token that is known, and that nobody else goes with.
+fn of_identities(grant: &Grant<'_>, owned: &OwnedHeaders) -> Rc<[HeaderEdit]> {
+    let mut identities = grant.identities();
+    let make = || identity_headers(grant, owned).into();
+    match (identities.next().and_then(|only| only.identity.proof()), identities.next()) {
+        (Some(proof), None) => Rc::clone(proof.headers.get_or_init(make)),
+        _ => make(),
+    }
 }
 
 /// What was verified, as headers. A header that several claims or providers write is one list. Of several tokens for one

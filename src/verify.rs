@@ -6,6 +6,7 @@
 //! rule and no HTTP, and deliberately does no fetching: keys are an argument.
 
 use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -15,10 +16,11 @@ use crate::config::{
     is_uuid,
 };
 use crate::jose::base64url;
-use crate::jose::claims::RegisteredClaims;
-use crate::jose::jwk::{JwkSet, SignatureError};
+use crate::jose::claims::{NumericDate, RegisteredClaims};
+use crate::jose::jwk::{JwkSet, KeyDigest, SetDigest, SignatureError};
 use crate::jose::token::{TokenError, UnverifiedToken};
 use crate::json::{Json, Object};
+use crate::request::HeaderEdit;
 use crate::session_check::Confirmed;
 use crate::time::UnixTime;
 
@@ -28,6 +30,8 @@ pub struct VerifiedIdentity<'t> {
     claims: Claims<'t>,
     /// The token that was verified, if it was one.
     token: Option<&'t UnverifiedToken<'t>>,
+    /// What was found out about the token earlier, if it alone says who it is.
+    proof: Option<Rc<Proof>>,
 }
 
 /// Where claims are kept.
@@ -77,10 +81,46 @@ pub enum VerifyError {
 }
 
 /// A token whose signature the keys of a provider have verified. Its claims may still be too old or for others.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SignedToken<'t> {
     token: &'t UnverifiedToken<'t>,
     provider: &'t Provider,
+    basis: Basis,
+}
+
+/// What is known of a token besides its signature.
+#[derive(Clone, Debug)]
+enum Basis {
+    /// This key has just made it out, among these.
+    Verified(KeyDigest, SetDigest),
+    /// All that can be.
+    Proven(Rc<Proof>),
+}
+
+/// That a token was once good for a provider, and all that follows from that whatever the time and the request: the key
+/// that made its signature, and its claims as far as they were found to be in order. For the same token, provider and
+/// configuration it saves everything but the comparisons with the keys, the time and the audiences of a request.
+#[derive(Debug)]
+pub struct Proof {
+    key: KeyDigest,
+    /// The keys that the key was last seen among.
+    set: Cell<SetDigest>,
+    /// The claims in the form that the provider asks for, if that is not the token's.
+    normalised: Option<Rc<Object<'static>>>,
+    dates: Dates,
+    audiences: Vec<String>,
+    /// What the request gets for it where nobody else is verified, once it was needed.
+    pub headers: OnceCell<Rc<[HeaderEdit]>>,
+    /// The claims as text, once they were needed.
+    pub exported: OnceCell<Rc<str>>,
+}
+
+/// The claims that are compared with the clock.
+#[derive(Clone, Copy, Debug)]
+struct Dates {
+    expires: Option<NumericDate>,
+    not_before: Option<NumericDate>,
+    issued: Option<NumericDate>,
 }
 
 /// Whether `token` could be for `provider` at all: of its issuer (exactly) and of an algorithm that it allows.
@@ -154,9 +194,27 @@ pub fn verify_signature<'t>(
 ) -> Result<SignedToken<'t>, VerifyError> {
     check_header(token, provider)?;
     let is_for_it = |key_issuer: Option<&str>| is_key_for(key_issuer, token, provider);
-    let verified = keys.verify_with(&token.header, token.compact, &provider.algorithms, is_for_it);
-    verified.map_err(VerifyError::Signature)?;
-    Ok(SignedToken { token, provider })
+    let verified = keys.verify_with(&token.header, &token.compact, &provider.algorithms, is_for_it);
+    let key = verified.map_err(VerifyError::Signature)?;
+    Ok(SignedToken { token, provider, basis: Basis::Verified(key, keys.digest()) })
+}
+
+/// The same for a token of which this was proven for this provider: it counts as long as the key that made the signature
+/// is one that would be tried. `None` when it is not any more.
+pub fn recognise<'t>(
+    token: &'t UnverifiedToken<'t>,
+    provider: &'t Provider,
+    keys: &JwkSet,
+    proof: Rc<Proof>,
+) -> Option<SignedToken<'t>> {
+    let is_for_it = |key_issuer: Option<&str>| is_key_for(key_issuer, token, provider);
+    if proof.set.get() != keys.digest() {
+        if !keys.would_try(proof.key, &token.header, is_for_it) {
+            return None;
+        }
+        proof.set.set(keys.digest());
+    }
+    Some(SignedToken { token, provider, basis: Basis::Proven(proof) })
 }
 
 /// Whether `token` could be good at the time `now` if its signature were, whatever its audience. Unverified, this
@@ -176,12 +234,101 @@ impl<'t> SignedToken<'t> {
     /// # Errors
     ///
     /// The first check that fails.
-    pub fn identity(self, audiences: &Audiences, now: UnixTime) -> Result<VerifiedIdentity<'t>, VerifyError> {
-        let Self { token, provider } = self;
-        let claims = Claims::of(token, provider);
-        check_claims(token, claims.get(), provider, audiences, now)?;
-        Ok(VerifiedIdentity { claims, token: Some(token) })
+    pub fn identity(
+        &self,
+        audiences: &Audiences,
+        now: UnixTime,
+    ) -> Result<VerifiedIdentity<'t>, VerifyError> {
+        let Self { token, provider, basis } = self;
+        let (claims, proof) = match basis {
+            Basis::Verified(..) => {
+                let claims = Claims::of(token, provider);
+                check_claims(token, claims.get(), provider, audiences, now)?;
+                (claims, None)
+            }
+            Basis::Proven(proof) => {
+                proof.check(provider, audiences, now)?;
+                let normalised = proof.normalised.clone();
+                let claims =
+                    normalised.map_or(Claims::Token(&token.payload), |claims| Claims::Normalised(claims));
+                (claims, Some(Rc::clone(proof)))
+            }
+        };
+        Ok(VerifiedIdentity { claims, token: Some(token), proof })
     }
+
+    /// What is to be kept of it, now that its claims were found in order by [`identity`](Self::identity); `None` when it
+    /// was proven before.
+    pub fn proof(&self, identity: &VerifiedIdentity<'t>) -> Option<Proof> {
+        let Basis::Verified(key, set) = self.basis else { return None };
+        let claims = RegisteredClaims::of(identity.claims(), self.provider.allows_numeric_subject).ok()?;
+        Some(Proof {
+            key,
+            set: Cell::new(set),
+            normalised: match &identity.claims {
+                Claims::Normalised(claims) => Some(Rc::new(claims.as_ref().clone().into_owned())),
+                Claims::Token(_) | Claims::Answer(_) => None,
+            },
+            dates: Dates::of(&claims),
+            audiences: claims.audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+            headers: OnceCell::new(),
+            exported: OnceCell::new(),
+        })
+    }
+}
+
+impl Proof {
+    /// The checks of [`SignedToken::identity`] that may come out differently now, in the same order.
+    fn check(&self, provider: &Provider, audiences: &Audiences, now: UnixTime) -> Result<(), VerifyError> {
+        self.dates.check(provider, now)?;
+        check_audience(self.audiences.iter().map(String::as_str), audiences)?;
+        self.dates.check_lifetime(provider, now)
+    }
+
+    /// The memory that it holds besides itself, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let normalised = self.normalised.as_ref().map_or(0, |claims| claims.heap_bytes());
+        let audiences: usize = self.audiences.iter().map(String::len).sum();
+        let headers = self.headers.get().into_iter().flat_map(|edits| edits.iter()).map(HeaderEdit::bytes);
+        let exported = self.exported.get().map_or(0, |text| text.len());
+        normalised + audiences + headers.sum::<usize>() + exported
+    }
+}
+
+impl Dates {
+    const fn of(claims: &RegisteredClaims<'_>) -> Self {
+        let RegisteredClaims { expires, not_before, issued, .. } = *claims;
+        Self { expires, not_before, issued }
+    }
+
+    fn check(self, provider: &Provider, now: UnixTime) -> Result<(), VerifyError> {
+        let skew = provider.clock_skew;
+        if self.expires.is_some_and(|expires| expires.has_expired(now, skew)) {
+            return Err(VerifyError::Expired);
+        }
+        if self.not_before.is_some_and(|not_before| not_before.lies_ahead(now, skew)) {
+            return Err(VerifyError::NotYetValid);
+        }
+        Ok(())
+    }
+
+    fn check_lifetime(self, provider: &Provider, now: UnixTime) -> Result<(), VerifyError> {
+        match (provider.max_lifetime, self.expires) {
+            (None, _) => Ok(()),
+            (Some(max), Some(expires)) if expires.comes_within(now, max) => Ok(()),
+            (Some(_), _) => Err(VerifyError::Lifetime),
+        }
+    }
+}
+
+/// Any of them that the request allows is enough.
+fn check_audience<'c>(
+    mut claimed: impl Iterator<Item = &'c str>,
+    audiences: &Audiences,
+) -> Result<(), VerifyError> {
+    let Audiences { allowed, form } = audiences;
+    let is_allowed = |audience: &str| allowed.iter().any(|allowed| *allowed == form.of(audience));
+    if allowed.is_empty() || claimed.any(is_allowed) { Ok(()) } else { Err(VerifyError::Audience) }
 }
 
 fn check_claims(
@@ -217,29 +364,19 @@ fn check_payload(
     let is_token = claimed.header.is_some();
     let claims = RegisteredClaims::of(claimed.payload, provider.allows_numeric_subject)
         .map_err(|malformed| VerifyError::Form(TokenError::Claim(malformed)))?;
-    match claims.expires {
-        Some(expires) if expires.has_expired(now, provider.clock_skew) => return Err(VerifyError::Expired),
-        None if provider.require_expiration && is_token => return Err(VerifyError::MissingExpiration),
-        _ => {}
+    let dates = Dates::of(&claims);
+    if dates.expires.is_none() && provider.require_expiration && is_token {
+        return Err(VerifyError::MissingExpiration);
     }
-    if claims.not_before.is_some_and(|not_before| not_before.lies_ahead(now, provider.clock_skew)) {
-        return Err(VerifyError::NotYetValid);
-    }
-    let is_allowed =
-        |audience: &&str| audiences.allowed.iter().any(|allowed| *allowed == audiences.form.of(audience));
-    if !audiences.allowed.is_empty() && !claims.audiences.iter().any(is_allowed) {
-        return Err(VerifyError::Audience);
-    }
+    dates.check(provider, now)?;
+    check_audience(claims.audiences.iter().copied(), audiences)?;
     if let Some(subjects) = &provider.subjects
         && !claims.subject.is_some_and(|subject| subjects.matches(subject.as_bytes()))
     {
         return Err(VerifyError::Subject);
     }
-    match (provider.max_lifetime, claims.expires) {
-        (None, _) => {}
-        (Some(max), Some(expires)) if expires.comes_within(now, max) => {}
-        (Some(_), None) if !is_token => {}
-        (Some(_), _) => return Err(VerifyError::Lifetime),
+    if is_token || dates.expires.is_some() {
+        dates.check_lifetime(provider, now)?;
     }
     let party = claimed.payload.get("azp").and_then(Json::as_str);
     let is_party = |allowed: &String| party == Some(allowed);
@@ -317,7 +454,7 @@ impl<'t> VerifiedIdentity<'t> {
         .unwrap_or_else(|| Rc::<Object<'t>>::clone(confirmed.claims()));
         let (claims, token) = match token {
             None => (said, None),
-            Some(Self { token, claims }) => {
+            Some(Self { token, claims, .. }) => {
                 let (of_token, of_answer) = (claims.get().get("sub"), said.get("sub"));
                 if of_token.is_some() && of_answer.is_some() && of_token != of_answer {
                     return Err(VerifyError::Subject);
@@ -331,7 +468,7 @@ impl<'t> VerifiedIdentity<'t> {
         }
         let header = token.map(|token| &token.header_members);
         check_payload(&Claimed { header, payload: &claims }, provider, audiences, now)?;
-        Ok(Self { claims: Claims::Answer(claims), token })
+        Ok(Self { claims: Claims::Answer(claims), token, proof: None })
     }
 
     /// The claims.
@@ -339,16 +476,27 @@ impl<'t> VerifiedIdentity<'t> {
         self.claims.get()
     }
 
+    /// What was found out about its token earlier, and what was made of that, if nothing else says who it is.
+    pub fn proof(&self) -> Option<&Proof> {
+        self.proof.as_deref()
+    }
+
     /// From when on it counts no longer, by its `exp` and the provider's clock skew.
     pub fn expires(&self, provider: &Provider) -> Option<UnixTime> {
-        let claims = RegisteredClaims::of(self.claims(), provider.allows_numeric_subject).ok()?;
-        Some(claims.expires?.time().after(provider.clock_skew))
+        Some(self.dates(provider)?.expires?.time().after(provider.clock_skew))
     }
 
     /// When it was issued, by its `iat`.
     pub fn issued(&self, provider: &Provider) -> Option<UnixTime> {
+        Some(self.dates(provider)?.issued?.time())
+    }
+
+    fn dates(&self, provider: &Provider) -> Option<Dates> {
+        if let Some(proof) = &self.proof {
+            return Some(proof.dates);
+        }
         let claims = RegisteredClaims::of(self.claims(), provider.allows_numeric_subject).ok()?;
-        Some(claims.issued?.time())
+        Some(Dates::of(&claims))
     }
 
     /// The claims as base64url without padding: the payload of the token as it was sent, unless more was said.

@@ -152,6 +152,17 @@ pub struct Provider {
     pub exports: Exports,
     /// Whether the route is chosen anew once claims are in headers.
     pub clear_route_cache: bool,
+    /// How many of its tokens are kept once they were verified.
+    pub jwt_cache: JwtCache,
+}
+
+/// How many verified tokens of a provider are kept, besides the bound that all providers share.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct JwtCache {
+    /// The most tokens; none are kept when it is 0.
+    pub max_tokens: usize,
+    /// The longest token that is kept, in bytes.
+    pub max_token_bytes: usize,
 }
 
 /// An issuer with a claim in its name: one for each customer of an identity provider.

@@ -15,13 +15,16 @@ use super::session_check::session_check;
 use super::value::{LONGEST_DURATION, Node};
 use super::{
     AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, ClaimsFormat, Environment, Exports, HeaderPattern,
-    HeaderSource, IssuerTemplate, KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider,
+    HeaderSource, IssuerTemplate, JwtCache, KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider,
     StringMatcher, Wrapping,
 };
 use crate::json::Object;
 
 /// What `jwt_authn` uses when the field is not given (envoy `jwt_authn` `kClockSkewInSecond`).
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// The same (envoy `JwtCacheConfig.jwt_max_token_size`), in bytes.
+const DEFAULT_MAX_CACHED_TOKEN: usize = 4096;
 
 const FIELDS: &[&str] = &[
     "preset",
@@ -206,7 +209,7 @@ fn parse(
     };
     let clear_route_cache = fields.boolean_or("clear_route_cache", false)?;
     let exports = exports(&mut fields, &node)?;
-    fields.take("jwt_cache_config")?.map(check_jwt_cache).transpose()?;
+    let jwt_cache = jwt_cache(fields.take("jwt_cache_config")?)?;
     fields.finish(NOT_BUILT)?;
     Ok(Provider {
         name: name.to_owned(),
@@ -237,6 +240,7 @@ fn parse(
         max_lifetime,
         exports,
         clear_route_cache,
+        jwt_cache,
     })
 }
 
@@ -324,13 +328,20 @@ fn export(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<String>,
     }
 }
 
-/// Nothing is cached yet, so a wrong value is all that this is read for.
-fn check_jwt_cache(node: Node<'_>) -> Result<(), ConfigError> {
+/// As in `jwt_authn`, but that without the field it is on, and with a size of 0 off.
+fn jwt_cache(node: Option<Node<'_>>) -> Result<JwtCache, ConfigError> {
+    let mut cache = JwtCache { max_tokens: usize::MAX, max_token_bytes: DEFAULT_MAX_CACHED_TOKEN };
+    let Some(node) = node else { return Ok(cache) };
     let mut fields = Fields::of(node)?;
-    for name in ["jwt_cache_size", "jwt_max_token_size"] {
-        fields.take(name)?.map(|node| node.u32()).transpose()?;
+    let number = |node: Node<'_>| node.u32().map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    if let Some(size) = fields.take("jwt_cache_size")? {
+        cache.max_tokens = number(size)?;
     }
-    fields.finish(&[])
+    if let Some(size) = fields.take("jwt_max_token_size")? {
+        cache.max_token_bytes = number(size)?;
+    }
+    fields.finish(&[])?;
+    Ok(cache)
 }
 
 const FROM: [&str; 3] = ["from_headers", "from_params", "from_cookies"];

@@ -24,8 +24,8 @@ use crate::host::waiting_room::{Waiting, WaitingRoom};
 use crate::keys::{Fetch, Jitter};
 use crate::metric::Metric;
 use crate::rejection::Rejection;
-use crate::request::{Attributes, HeaderField, RequestHead};
-use crate::rewrite::{HeaderEdit, HeaderEdits};
+use crate::request::{Attributes, HeaderEdit, HeaderField, RequestHead};
+use crate::rewrite::HeaderEdits;
 use crate::session_check::Check;
 use crate::time::UnixTime;
 

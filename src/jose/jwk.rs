@@ -245,7 +245,7 @@ impl JwkSet {
         Algorithm::ALL.into_iter().filter(|algorithm| self.keys.iter().any(|jwk| jwk.verifies(*algorithm)))
     }
 
-    /// Looks for the key that made the token's signature, and gives its digest; `header` is that token's.
+    /// Looks for the key that made the token's signature; `header` is that token's.
     ///
     /// A key is tried when its `kid` equals the token's, or when either has none, and when the token's `alg` is one of
     /// `allowed` that its type, curve and `alg` allow (RFC 7515 section 6, RFC 8725 section 3.1).
@@ -258,11 +258,11 @@ impl JwkSet {
         header: &JoseHeader,
         token: &CompactToken<'_>,
         allowed: &[Algorithm],
-    ) -> Result<KeyDigest, SignatureError> {
-        self.verify_with(header, token, allowed, |_| true)
+    ) -> Result<(), SignatureError> {
+        self.verify_with(header, token, allowed, |_| true).map(drop)
     }
 
-    /// The same with those keys alone whose `issuer` is one for this token.
+    /// The same with those keys alone whose `issuer` is one for this token. Gives the key.
     ///
     /// # Errors
     ///
@@ -308,8 +308,7 @@ impl JwkSet {
         header: &JoseHeader,
         is_for_it: impl Fn(Option<&str>) -> bool,
     ) -> impl Iterator<Item = &Jwk> {
-        let may_have_signed =
-            |jwk: &&Jwk| jwk.may_have_signed(header.key_id.as_deref(), header.algorithm);
+        let may_have_signed = |jwk: &&Jwk| jwk.may_have_signed(header.key_id.as_deref(), header.algorithm);
         let keys = self.keys.iter().filter(may_have_signed);
         keys.filter(move |jwk| is_for_it(jwk.issuer.as_deref())).take(MAX_CANDIDATES)
     }

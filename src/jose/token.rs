@@ -4,6 +4,7 @@
 //! refused here, so that junk never causes a key to be fetched. Deliberately ignores every header member through which
 //! a token could bring its own key (`jwk`, `jku`, `x5u`, `x5c`).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::jose::algorithm::Algorithm;
@@ -22,21 +23,22 @@ const MAX_KID_BYTES: usize = 512;
 const FOREIGN_TYPES: [&str; 5] =
     ["dpop+jwt", "logout+jwt", "secevent+jwt", "statuslist+jwt", "token-introspection+jwt"];
 
-/// The three parts of a token, decoded; owns the bytes that [`UnverifiedToken`] borrows.
-#[derive(Debug)]
+/// The three parts of a token, decoded; [`UnverifiedToken`] borrows them.
+#[derive(Clone, Debug)]
 pub struct CompactToken<'t> {
-    signing_input: &'t str,
-    payload_segment: &'t str,
-    header: Vec<u8>,
-    payload: Vec<u8>,
-    signature: Vec<u8>,
+    text: Cow<'t, str>,
+    /// Where the two dots are.
+    dots: (usize, usize),
+    header: Cow<'t, [u8]>,
+    payload: Cow<'t, [u8]>,
+    signature: Cow<'t, [u8]>,
 }
 
 /// A token whose form is right and whose signature is still unknown. Nothing in it may be trusted or reported.
 #[derive(Debug)]
 pub struct UnverifiedToken<'t> {
-    /// The parts it was read from.
-    pub compact: &'t CompactToken<'t>,
+    /// The parts it was read from; without the payload, which is below.
+    pub compact: CompactToken<'t>,
     /// The header.
     pub header: JoseHeader,
     /// All members of the header.
@@ -167,19 +169,27 @@ impl<'t> CompactToken<'t> {
         if payload_segment.contains('.') {
             return Err(TokenError::Segments);
         }
-        let decode = |segment: &str, part| spelling.decode(segment).ok_or(TokenError::NotBase64url { part });
+        let decode = |segment: &str, part| match spelling.decode(segment) {
+            Some(bytes) => Ok(Cow::Owned(bytes)),
+            None => Err(TokenError::NotBase64url { part }),
+        };
         Ok(Self {
-            signing_input,
-            payload_segment: payload_segment.trim_end_matches('='),
+            text: Cow::Borrowed(token),
+            dots: (header.len(), signing_input.len()),
             header: decode(header, "header")?,
             payload: decode(payload_segment, "payload")?,
             signature: decode(signature, "signature")?,
         })
     }
 
+    /// The whole token as it was sent.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What was signed: header and payload as they were sent, with the dot between.
-    pub const fn signing_input(&self) -> &[u8] {
-        self.signing_input.as_bytes()
+    pub fn signing_input(&self) -> &[u8] {
+        self.text.as_bytes().get(..self.dots.1).unwrap_or_default()
     }
 
     /// The decoded header.
@@ -188,8 +198,9 @@ impl<'t> CompactToken<'t> {
     }
 
     /// The payload segment as it was sent, but for its padding.
-    pub const fn payload_segment(&self) -> &'t str {
-        self.payload_segment
+    pub fn payload_segment(&self) -> &str {
+        let (first, second) = self.dots;
+        self.text.get(first + 1..second).unwrap_or_default().trim_end_matches('=')
     }
 
     /// The signature.
@@ -207,7 +218,17 @@ impl<'t> CompactToken<'t> {
         let header = JoseHeader::of(&header_members)?;
         let payload =
             Object::parse(&self.payload).map_err(|error| TokenError::NotJson { part: "payload", error })?;
-        Ok(UnverifiedToken { compact: self, header, header_members, payload })
+        Ok(UnverifiedToken { compact: self.without_payload(), header, header_members, payload })
+    }
+
+    fn without_payload(&self) -> CompactToken<'_> {
+        CompactToken {
+            text: Cow::Borrowed(&self.text),
+            dots: self.dots,
+            header: Cow::Borrowed(&self.header),
+            payload: Cow::Borrowed(&[]),
+            signature: Cow::Borrowed(&self.signature),
+        }
     }
 
     /// Reads the header alone.
@@ -222,6 +243,32 @@ impl<'t> CompactToken<'t> {
 
     fn header_members(&self) -> Result<Object<'_>, TokenError> {
         Object::parse(&self.header).map_err(|error| TokenError::NotJson { part: "header", error })
+    }
+}
+
+impl UnverifiedToken<'_> {
+    /// The memory that it holds besides itself, in bytes, when it borrows from nothing.
+    pub fn heap_bytes(&self) -> usize {
+        let CompactToken { text, header, payload, signature, .. } = &self.compact;
+        let compact = text.len() + header.len() + payload.len() + signature.len();
+        compact + self.header_members.heap_bytes() + self.payload.heap_bytes()
+    }
+
+    /// The same token, borrowing from nothing.
+    pub fn to_owned(&self) -> UnverifiedToken<'static> {
+        let CompactToken { text, dots, header, payload, signature } = self.compact.clone();
+        UnverifiedToken {
+            compact: CompactToken {
+                text: Cow::Owned(text.into_owned()),
+                dots,
+                header: Cow::Owned(header.into_owned()),
+                payload: Cow::Owned(payload.into_owned()),
+                signature: Cow::Owned(signature.into_owned()),
+            },
+            header: self.header.clone(),
+            header_members: self.header_members.clone().into_owned(),
+            payload: self.payload.clone().into_owned(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 24] = [
+const MAY_NAME: [(&str, &[&str]); 25] = [
     ("json", &[]),
     ("time", &[]),
     ("clerk_claims", &["json"]),
@@ -20,7 +20,8 @@ const MAY_NAME: [(&str, &[&str]); 24] = [
     ("keys", &["call", "config", "jose", "json", "request", "time"]),
     ("session_check", &["call", "config", "jose", "json", "request", "time"]),
     ("matcher", &["config", "request"]),
-    ("verify", &["clerk_claims", "config", "jose", "json", "matcher", "session_check", "time"]),
+    ("verify", &["clerk_claims", "config", "jose", "json", "matcher", "request", "session_check", "time"]),
+    ("cache", &["config", "jose", "verify"]),
     ("browser_session", &["config", "jose", "json", "request", "time", "verify"]),
     ("rejection", &["browser_session", "config", "jose", "request", "verify"]),
     ("rule", &["config", "matcher", "path", "rejection", "request"]),
@@ -32,6 +33,7 @@ const MAY_NAME: [(&str, &[&str]); 24] = [
         &[
             "authorize",
             "browser_session",
+            "cache",
             "config",
             "credential",
             "export",
@@ -49,6 +51,7 @@ const MAY_NAME: [(&str, &[&str]); 24] = [
         "engine",
         &[
             "authorize",
+            "cache",
             "call",
             "config",
             "credential",

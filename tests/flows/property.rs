@@ -1,8 +1,8 @@
 //! The whole flow under random requests: it never panics, and never lets anybody be who they did not prove to be.
 
 use edge_authn::engine::Decision;
+use edge_authn::request::HeaderEdit;
 use edge_authn::request::HeaderField;
-use edge_authn::rewrite::HeaderEdit;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -8,8 +8,8 @@ use edge_authn::config::{Answers, Config};
 use edge_authn::engine::{Decision, Engine};
 use edge_authn::keys::{Fetch, Jitter, LocalSpace};
 use edge_authn::rejection::{Rejection, Reply};
+use edge_authn::request::HeaderEdit;
 use edge_authn::request::RequestHead;
-use edge_authn::rewrite::HeaderEdit;
 use edge_authn::time::UnixTime;
 use serde_json::{Value, json};
 

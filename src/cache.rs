@@ -1,0 +1,253 @@
+//! Tokens that were good, and what was found out about them.
+//!
+//! Takes tokens that a provider's keys have verified and whose claims were in order, gives them back, parsed, when they
+//! come again: the flow goes on as always, but without base64, JSON and signatures. Holds no verdict: the key that made
+//! the signature must still be among those of the provider ([`verify`](crate::verify::verify_signature) looks), and time,
+//! audiences, rule and session are held against every request. Only good tokens come in, so made-up ones push nothing
+//! out. Bounded by bytes, and for each provider by number; what was not used lately goes first. One for each
+//! configuration and VM. Deliberately compares whole tokens, and keeps nothing by a digest or a part of one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::config::{Config, JwtCache, ProviderId};
+use crate::jose::token::{Spelling, UnverifiedToken};
+use crate::verify::Proof;
+
+/// The most memory that tokens and what is known of them may take in one VM, in bytes.
+pub const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What an entry takes besides its texts, in bytes: the allocator's and the maps' share, measured and rounded up.
+const OVERHEAD: usize = 512;
+
+/// How much of the end of a token entries are found by: more than is needed to tell signatures apart.
+const TAIL: usize = 24;
+
+/// A token that was good once.
+#[derive(Debug)]
+pub struct KnownToken {
+    /// How its text was read.
+    pub spelling: Spelling,
+    /// What it says.
+    pub token: UnverifiedToken<'static>,
+    /// For whom it was good.
+    proofs: RefCell<Vec<(ProviderId, Rc<Proof>)>>,
+    /// The memory that is accounted for, in bytes.
+    accounted: Cell<usize>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct TokenCache {
+    /// One for each provider, with the tokens that were good for it first.
+    rings: Vec<Ring>,
+    places: BTreeMap<Tail, Place>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+/// The last characters of a token: the end of its signature, which nobody can choose.
+type Tail = [u8; TAIL];
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    ring: ProviderId,
+    slot: usize,
+}
+
+/// Entries in a circle, with a hand that looks for one to give up (the CLOCK algorithm).
+#[derive(Debug)]
+struct Ring {
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    hand: usize,
+    max_tokens: usize,
+    max_token_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    known: Rc<KnownToken>,
+    /// Whether it was used since the hand passed.
+    was_used: bool,
+}
+
+impl KnownToken {
+    /// What was found out about it when it was good for this provider.
+    pub fn proof(&self, provider: ProviderId) -> Option<Rc<Proof>> {
+        let proofs = self.proofs.borrow();
+        proofs.iter().find_map(|(known, proof)| (*known == provider).then(|| Rc::clone(proof)))
+    }
+
+    fn add(&self, provider: ProviderId, proof: Proof) {
+        let mut proofs = self.proofs.borrow_mut();
+        proofs.retain(|(known, _)| *known != provider);
+        proofs.push((provider, Rc::new(proof)));
+    }
+
+    fn bytes(&self) -> usize {
+        let proofs = self.proofs.borrow();
+        let proofs = proofs.iter().map(|(_, proof)| size_of::<Proof>() + proof.heap_bytes());
+        OVERHEAD + self.token.heap_bytes() + proofs.sum::<usize>()
+    }
+}
+
+impl TokenCache {
+    /// An empty one for the providers of `config`.
+    pub fn of(config: &Config) -> Self {
+        Self::with_bytes(config, MAX_BYTES)
+    }
+
+    fn with_bytes(config: &Config, max_bytes: usize) -> Self {
+        let ring = |cache: &JwtCache| Ring {
+            slots: Vec::new(),
+            free: Vec::new(),
+            hand: 0,
+            max_tokens: cache.max_tokens,
+            max_token_bytes: cache.max_token_bytes,
+        };
+        let rings = config.providers.iter().map(|provider| ring(&provider.jwt_cache)).collect();
+        Self { rings, places: BTreeMap::new(), bytes: 0, max_bytes }
+    }
+
+    /// What is known of this token.
+    pub fn get(&mut self, token: &str) -> Option<Rc<KnownToken>> {
+        let Place { ring, slot } = *self.places.get(&tail(token)?)?;
+        let slot = self.rings.get_mut(ring.0)?.slots.get_mut(slot)?.as_mut()?;
+        if slot.known.token.compact.text() != token {
+            return None;
+        }
+        slot.was_used = true;
+        Some(Rc::clone(&slot.known))
+    }
+
+    /// Takes in that a token was good for a provider.
+    pub fn add(
+        &mut self,
+        token: &UnverifiedToken<'_>,
+        spelling: Spelling,
+        provider: ProviderId,
+        proof: Proof,
+    ) {
+        let text = token.compact.text();
+        let (Some(tail), Some(ring)) = (tail(text), self.rings.get(provider.0)) else { return };
+        if ring.max_tokens == 0 || text.len() > ring.max_token_bytes {
+            return;
+        }
+        if let Some(known) = self.get(text) {
+            known.add(provider, proof);
+            return self.account(&known);
+        }
+        // Another token that ends alike.
+        self.remove_at(tail);
+        let known = KnownToken {
+            spelling,
+            token: token.to_owned(),
+            proofs: RefCell::new(Vec::new()),
+            accounted: Cell::new(0),
+        };
+        known.add(provider, proof);
+        let known = Rc::new(known);
+        let Some(slot) = self.rings.get_mut(provider.0).map(|ring| ring.insert(Rc::clone(&known))) else {
+            return;
+        };
+        self.places.insert(tail, Place { ring: provider, slot });
+        self.account(&known);
+        while self.rings.get(provider.0).is_some_and(|ring| ring.len() > ring.max_tokens) {
+            self.give_up_one_of(provider);
+        }
+    }
+
+    /// Forgets a token.
+    pub fn remove(&mut self, token: &str) {
+        if self.get(token).is_some()
+            && let Some(tail) = tail(token)
+        {
+            self.remove_at(tail);
+        }
+    }
+
+    /// Takes note of how large an entry has become, and makes room.
+    pub fn account(&mut self, known: &KnownToken) {
+        let bytes = known.bytes();
+        let before = known.accounted.get();
+        // One that was given up meanwhile takes no room here.
+        if bytes == before || !self.holds(known) {
+            return;
+        }
+        known.accounted.set(bytes);
+        self.bytes = (self.bytes + bytes).saturating_sub(before);
+        while self.bytes > self.max_bytes {
+            let fullest = self.rings.iter().enumerate().max_by_key(|(_, ring)| ring.len());
+            match fullest {
+                Some((index, ring)) if ring.len() > 0 => self.give_up_one_of(ProviderId(index)),
+                _ => return,
+            }
+        }
+    }
+
+    fn holds(&self, known: &KnownToken) -> bool {
+        let place = tail(known.token.compact.text()).and_then(|tail| self.places.get(&tail));
+        let slot = place.and_then(|place| self.rings.get(place.ring.0)?.slots.get(place.slot)?.as_ref());
+        slot.is_some_and(|slot| std::ptr::eq(Rc::as_ptr(&slot.known), known))
+    }
+
+    fn give_up_one_of(&mut self, provider: ProviderId) {
+        let victim = self.rings.get_mut(provider.0).and_then(Ring::next_victim);
+        if let Some(tail) = victim.and_then(|known| tail(known.token.compact.text())) {
+            self.remove_at(tail);
+        }
+    }
+
+    fn remove_at(&mut self, tail: Tail) {
+        let Some(Place { ring, slot }) = self.places.remove(&tail) else { return };
+        let removed = self.rings.get_mut(ring.0).and_then(|ring| ring.remove(slot));
+        self.bytes = self.bytes.saturating_sub(removed.map_or(0, |known| known.accounted.get()));
+    }
+}
+
+impl Ring {
+    const fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn insert(&mut self, known: Rc<KnownToken>) -> usize {
+        let slot = Some(Slot { known, was_used: false });
+        match self.free.pop().and_then(|index| Some((index, self.slots.get_mut(index)?))) {
+            Some((index, free)) => {
+                *free = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Rc<KnownToken>> {
+        let removed = self.slots.get_mut(index)?.take()?;
+        self.free.push(index);
+        Some(removed.known)
+    }
+
+    /// The first one behind the hand that was not used since the hand passed it last.
+    fn next_victim(&mut self) -> Option<Rc<KnownToken>> {
+        // The first time round it may find all of them used.
+        for _ in 0..=self.slots.len().saturating_mul(2) {
+            self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
+            match self.slots.get_mut(self.hand) {
+                Some(Some(slot)) if slot.was_used => slot.was_used = false,
+                Some(Some(slot)) => return Some(Rc::clone(&slot.known)),
+                Some(None) | None => {}
+            }
+        }
+        None
+    }
+}
+
+/// `None` for what is too short to be a signed token.
+fn tail(token: &str) -> Option<Tail> {
+    token.as_bytes().last_chunk().copied()
+}
