@@ -18,6 +18,7 @@ mod failures;
 mod harness;
 mod harness_itself;
 mod hostile;
+mod hot_path;
 mod key_ids;
 mod key_review;
 mod keys_by_kid;

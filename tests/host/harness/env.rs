@@ -63,7 +63,8 @@ pub fn define(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     for (name, params, function) in IMPORTS {
         let params = params.chars().map(|c| if c == 'I' { ValType::I64 } else { ValType::I32 });
         let ty = FuncType::new(linker.engine(), params, [ValType::I32]);
-        linker.func_new("env", name, ty, move |caller, arguments, results| {
+        linker.func_new("env", name, ty, move |mut caller, arguments, results| {
+            caller.data_mut().count(name);
             let status = answer(function(Guest(caller), Args(arguments.iter())))?;
             results[0] = Val::I32(status as i32);
             Ok(())

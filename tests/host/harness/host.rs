@@ -39,6 +39,35 @@ pub struct Host {
     /// The plugin that requests go to: the one that started last.
     newest: Option<RootId>,
     closed: BTreeMap<StreamId, Outcome>,
+    callbacks: u64,
+}
+
+/// What a VM and its host have done for each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    pub host_calls: BTreeMap<&'static str, u64>,
+    /// Exports that were entered, but for those that give memory.
+    pub callbacks: u64,
+    /// Requests for memory in the VM.
+    pub allocations: u64,
+    /// `None` where the program is not metered.
+    pub instructions: Option<u64>,
+}
+
+impl Effort {
+    /// What was done since `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        let host_calls = self.host_calls.iter().filter_map(|(name, count)| {
+            let more = count - before.host_calls.get(name).copied().unwrap_or_default();
+            (more > 0).then_some((*name, more))
+        });
+        Self {
+            host_calls: host_calls.collect(),
+            callbacks: self.callbacks - before.callbacks,
+            allocations: self.allocations - before.allocations,
+            instructions: self.instructions.zip(before.instructions).map(|(now, before)| now - before),
+        }
+    }
 }
 
 impl Host {
@@ -74,6 +103,7 @@ impl Host {
             last_context: 0,
             newest: None,
             closed: BTreeMap::new(),
+            callbacks: 0,
         };
         match host.vm.enter::<_, ()>(0, "_initialize", ()) {
             Ok(_) => Ok(host),
@@ -454,6 +484,17 @@ impl Host {
         Some(Duration::from_nanos(tick.period_ns))
     }
 
+    /// How often each host function was called so far, and how many callbacks and allocations the host made.
+    pub fn effort(&self) -> Effort {
+        let state = self.vm.state();
+        Effort {
+            host_calls: state.host_calls.clone(),
+            callbacks: self.callbacks,
+            allocations: state.allocations,
+            instructions: self.vm.instructions(),
+        }
+    }
+
     /// The size of the guest's memory in pages of 64 KiB.
     pub fn memory_pages(&mut self) -> u64 {
         self.vm.memory_pages()
@@ -485,6 +526,7 @@ impl Host {
         params: P,
     ) -> Option<R> {
         let entered = self.vm.enter(context, name, params);
+        self.callbacks += u64::from(matches!(entered, Ok(Some(_))));
         self.settle(name, entered)
     }
 

@@ -70,6 +70,7 @@ impl Guest<'_> {
         let export = ["proxy_on_memory_allocate", "malloc"]
             .into_iter()
             .find_map(|name| self.0.get_export(name).and_then(Extern::into_func));
+        self.state().allocations += 1;
         let allocate = export.ok_or(Status::InvalidMemoryAccess)?;
         let allocate = allocate.typed::<u32, u32>(&self.0).map_err(Fault::Trap)?;
         match allocate.call(&mut self.0, size).map_err(Fault::Trap)? {

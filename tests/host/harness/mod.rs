@@ -31,7 +31,7 @@ use std::fmt;
 pub use abi::{Level, Status};
 pub use fleet::Fleet;
 pub use header_map::HeaderMap;
-pub use host::{Host, RootId, StreamId};
+pub use host::{Effort, Host, RootId, StreamId};
 pub use http_call::{Call, CallId};
 pub use program::{Import, Program};
 pub use shared_data::{SharedData, Sharing};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use wasmtime::{Engine, ExternType, Module};
+use wasmtime::{Config, Engine, ExternType, Module};
 
 use super::LoadError;
 
@@ -42,6 +42,16 @@ impl Program {
             compile(&bytes).map_err(|e| format!("{}: {e:#}", path.display()))
         });
         compiled.clone().map_err(LoadError::Compile)
+    }
+
+    /// The module at `path`, compiled so that what it executes is counted; slower.
+    pub fn metered(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let failed = |problem: String| LoadError::Compile(format!("{}: {problem}", path.display()));
+        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let engine = Engine::new(Config::new().consume_fuel(true));
+        let module = engine.and_then(|engine| Module::new(&engine, bytes));
+        module.map(Self).map_err(|error| failed(format!("{error:#}")))
     }
 
     /// Compiles a module written in place.

@@ -48,6 +48,10 @@ pub struct State {
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
     pub written_properties: BTreeMap<(u32, Vec<u8>), Vec<u8>>,
     pub foreign: BTreeMap<String, ForeignFunction>,
+    /// How often the guest called each import that is counted.
+    pub host_calls: BTreeMap<&'static str, u64>,
+    /// How often it was asked for memory.
+    pub allocations: u64,
     pub vm_configuration: Vec<u8>,
     /// Readable while a plugin starts or configures itself.
     pub plugin_configuration: Option<Vec<u8>>,
@@ -85,6 +89,10 @@ impl State {
     /// The context that a host call acts on.
     pub fn effective(&self) -> u32 {
         self.effective.filter(|id| self.knows(*id)).unwrap_or(self.current)
+    }
+
+    pub fn count(&mut self, import: &'static str) {
+        *self.host_calls.entry(import).or_default() += 1;
     }
 
     pub fn root_of(&self, context: u32) -> u32 {

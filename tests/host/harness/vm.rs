@@ -25,6 +25,8 @@ impl Vm {
         state.limits = StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build();
         let mut store = Store::new(program.0.engine(), state);
         store.limiter(|state| &mut state.limits);
+        // Fails where nothing is counted.
+        let _ = store.set_fuel(u64::MAX);
 
         let mut linker = Linker::new(program.0.engine());
         env::define(&mut linker).map_err(failed)?;
@@ -71,6 +73,11 @@ impl Vm {
 
     pub fn state_mut(&mut self) -> &mut State {
         self.store.data_mut()
+    }
+
+    /// How many instructions it has executed, about; `None` where they are not counted.
+    pub fn instructions(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX - left)
     }
 
     pub fn memory_pages(&mut self) -> u64 {
