@@ -47,10 +47,26 @@ impl HeaderEdit {
     }
 }
 
+/// Header fields in their original order, in the one piece of memory that a host hands over.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderFields {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+/// Where a field is in the bytes.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    name: usize,
+    name_length: usize,
+    value: usize,
+    value_length: usize,
+}
+
 /// The header fields of one request, pseudo-headers (`:method`, `:path`, ...) included, in their original order.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestHead {
-    fields: Vec<HeaderField>,
+    fields: HeaderFields,
     attributes: Attributes,
 }
 
@@ -75,9 +91,71 @@ pub enum RoutePolicy {
     Requirement(String),
 }
 
+impl HeaderFields {
+    /// Reads the wire form of proxy-wasm: a count, the lengths of each name and value, then each of them with a NUL
+    /// behind; numbers are 32 bits, little endian. No bytes are no fields. `None` when the bytes are cut short.
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self::default());
+        }
+        let number = |at: usize| {
+            let (number, _) = bytes.get(at..)?.split_first_chunk()?;
+            usize::try_from(u32::from_le_bytes(*number)).ok()
+        };
+        let count = number(0)?;
+        let lengths_end = count.checked_mul(8)?.checked_add(4)?;
+        let mut at = lengths_end;
+        // Before room is made for as many: a count is not to be believed.
+        bytes.get(..lengths_end)?;
+        let mut spans = Vec::with_capacity(count);
+        for position in (4..lengths_end).step_by(8) {
+            let (name_length, value_length) = (number(position)?, number(position + 4)?);
+            let (name, value) = (at, at.checked_add(name_length)?.checked_add(1)?);
+            at = value.checked_add(value_length)?.checked_add(1)?;
+            spans.push(Span { name, name_length, value, value_length });
+        }
+        // The last NUL is not everybody's.
+        bytes.get(..at.saturating_sub(1))?;
+        Some(Self { bytes, spans })
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Every name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.spans.iter().map(|span| {
+            let part = |start: usize, length: usize| self.bytes.get(start..start + length).unwrap_or_default();
+            (part(span.name, span.name_length), part(span.value, span.value_length))
+        })
+    }
+}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for HeaderFields {
+    fn from_iter<T: IntoIterator<Item = (N, V)>>(fields: T) -> Self {
+        let mut all = Self::default();
+        for (name, value) in fields {
+            let (name, value) = (name.as_ref(), value.as_ref());
+            let start = all.bytes.len();
+            all.bytes.extend_from_slice(name);
+            all.bytes.extend_from_slice(value);
+            let (name_length, value_length) = (name.len(), value.len());
+            all.spans.push(Span { name: start, name_length, value: start + name_length, value_length });
+        }
+        all
+    }
+}
+
 impl RequestHead {
     /// The head made of these fields.
     pub fn new(fields: Vec<HeaderField>) -> Self {
+        Self::of(fields.into_iter().collect())
+    }
+
+    /// The head that has these fields.
+    pub fn of(fields: HeaderFields) -> Self {
         Self { fields, attributes: Attributes::default() }
     }
 
@@ -122,28 +200,27 @@ impl RequestHead {
 
     /// Every value of the field `name`, one per line that was sent.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.fields
-            .iter()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value.as_slice())
+        let fields = self.fields.iter();
+        fields.filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Every field, as it was sent.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+        self.fields.iter()
     }
 
     /// The same head without the fields of these names, compared without case.
     #[must_use]
     pub fn without(&self, names: &[&[u8]]) -> Self {
-        let is_kept = |field: &&HeaderField| !names.iter().any(|name| field.0.eq_ignore_ascii_case(name));
-        let fields = self.fields.iter().filter(is_kept).cloned().collect();
+        let is_kept =
+            |field: &(&[u8], &[u8])| !names.iter().any(|name| field.0.eq_ignore_ascii_case(name));
+        let fields = self.fields.iter().filter(is_kept).collect();
         Self { fields, attributes: self.attributes.clone() }
     }
 
     /// Every field name, as it was sent and as often.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().map(|(name, _)| name.as_slice())
+        self.fields.iter().map(|(name, _)| name)
     }
 }
 
@@ -232,6 +309,45 @@ pub(crate) fn hex_pair(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The wire form of these fields.
+    fn wire(fields: &[(&str, &str)]) -> Vec<u8> {
+        let number = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
+        let mut bytes = number(fields.len()).to_vec();
+        for (name, value) in fields {
+            bytes.extend([number(name.len()), number(value.len())].concat());
+        }
+        for (name, value) in fields {
+            bytes.extend(format!("{name}\0{value}\0").bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn fields_are_read_from_their_wire_form() {
+        let fields = [(":method", "GET"), ("a", ""), ("x-b", "c d"), ("", "e")];
+        let parsed = HeaderFields::parse(wire(&fields)).unwrap();
+        let expected: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        assert_eq!(parsed.iter().collect::<Vec<_>>(), expected);
+        assert!(HeaderFields::parse(Vec::new()).unwrap().is_empty());
+        assert!(HeaderFields::parse(wire(&[])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_wire_form_that_is_cut_short_or_lies_about_lengths_is_none() {
+        let whole = wire(&[("name", "value"), ("b", "c")]);
+        for end in 1..whole.len() - 1 {
+            assert!(HeaderFields::parse(whole[..end].to_vec()).is_none(), "{end}");
+        }
+        for count in [3, 1 << 20, u32::MAX] {
+            let mut lying = whole.clone();
+            lying[..4].copy_from_slice(&count.to_le_bytes());
+            assert!(HeaderFields::parse(lying).is_none(), "{count}");
+        }
+        let mut lying = whole;
+        lying[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(HeaderFields::parse(lying).is_none());
+    }
 
     #[test]
     fn white_space_is_trimmed_at_the_ends_alone() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::call::Call;
 use crate::config::Endpoint;
 use crate::rejection::Reply;
-use crate::request::HeaderField;
+use crate::request::HeaderFields;
 
 pub(super) use proxy_wasm::types::{BufferType, LogLevel, MapType};
 
@@ -114,17 +114,14 @@ pub(super) fn log(level: LogLevel, message: &str) {
 }
 
 /// All fields of a header map; none when the stream has no such map.
-pub(super) fn header_pairs(map: MapType) -> Result<Vec<HeaderField>, HostError> {
+pub(super) fn header_pairs(map: MapType) -> Result<HeaderFields, HostError> {
     const CALL: &str = "proxy_get_header_map_pairs";
     let mut data = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: both out-pointers are valid for writing.
     let status = unsafe { proxy_get_header_map_pairs(number(map), &raw mut data, &raw mut size) };
     let bytes = take_buffer(CALL, status, data, size)?;
-    if bytes.is_empty() {
-        return Ok(Vec::new());
-    }
-    parse_pairs(&bytes).ok_or(HostError { call: CALL, status: STATUS_SERIALIZATION_FAILURE })
+    HeaderFields::parse(bytes).ok_or(HostError { call: CALL, status: STATUS_SERIALIZATION_FAILURE })
 }
 
 /// Sets the one value of a header.
@@ -296,32 +293,6 @@ fn take_buffer(call: &'static str, status: u32, data: *mut u8, size: usize) -> R
         STATUS_NOT_FOUND => Ok(Vec::new()),
         status => Err(HostError { call, status }),
     }
-}
-
-/// The wire form of header pairs: a count, the lengths of each name and value, then each of them with a NUL behind;
-/// numbers are 32 bits, little endian. `None` when the bytes are cut short.
-fn parse_pairs(bytes: &[u8]) -> Option<Vec<HeaderField>> {
-    fn take_number(bytes: &mut &[u8]) -> Option<usize> {
-        let (number, rest) = bytes.split_first_chunk()?;
-        *bytes = rest;
-        usize::try_from(u32::from_le_bytes(*number)).ok()
-    }
-
-    fn take_text(bytes: &mut &[u8], size: usize) -> Option<Vec<u8>> {
-        let (text, rest) = bytes.split_at_checked(size)?;
-        *bytes = rest.split_first()?.1;
-        Some(text.to_vec())
-    }
-
-    let mut lengths = bytes;
-    let count = take_number(&mut lengths)?;
-    let mut texts = lengths.get(count.checked_mul(8)?..)?;
-    let mut pairs = Vec::with_capacity(count);
-    for _ in 0..count {
-        let (name_size, value_size) = (take_number(&mut lengths)?, take_number(&mut lengths)?);
-        pairs.push((take_text(&mut texts, name_size)?, take_text(&mut texts, value_size)?));
-    }
-    Some(pairs)
 }
 
 fn serialize_pairs(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {

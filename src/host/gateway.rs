@@ -628,6 +628,8 @@ fn read_answer(num_headers: usize, body_size: usize) -> CallAnswer {
         return CallAnswer::Failure;
     }
     let headers = calls::header_pairs(MapType::HttpCallResponseHeaders).unwrap_or_default();
+    let headers: Vec<HeaderField> =
+        headers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
     let status =
         headers.iter().find(|(name, _)| name == b":status").and_then(|(_, value)| parse_status(value));
     match status {

@@ -36,7 +36,7 @@ impl HttpContext for Stream {
         let outcome = match calls::header_pairs(MapType::HttpRequestHeaders) {
             Ok(fields) if fields.is_empty() => self.gateway.refuse_unread(HostError::NO_REQUEST),
             Ok(fields) => {
-                let head = RequestHead::new(fields).with_attributes(self.gateway.with(Gateway::attributes));
+                let head = RequestHead::of(fields).with_attributes(self.gateway.with(Gateway::attributes));
                 self.gateway.answer_or_wait(self.context_id, head, &self.passed)
             }
             Err(error) => self.gateway.refuse_unread(error),
@@ -55,7 +55,7 @@ impl HttpContext for Stream {
     fn on_http_request_trailers(&mut self, _num_trailers: usize) -> Action {
         let map = MapType::HttpRequestTrailers;
         let removed = calls::header_pairs(map).and_then(|fields| {
-            let names = fields.into_iter().map(|(name, _)| name).collect();
+            let names = fields.iter().map(|(name, _)| name.to_vec()).collect();
             self.forged(names).iter().try_for_each(|name| calls::remove_header(map, name))
         });
         let may_pass = removed.is_ok() && self.passed.get();
