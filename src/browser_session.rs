@@ -345,7 +345,7 @@ impl<'r> Browser<'r> {
         let mut url = [scheme, b"://", host, path].concat();
         let locations = self.config.providers.iter().flat_map(|provider| &provider.locations);
         let credentials = locations.filter_map(|location| match location {
-            Location::Query(parameter) => Some(parameter.as_str()),
+            Location::Query(parameter) => Some(&**parameter),
             Location::Header { .. } | Location::Cookie(_) => None,
         });
         let hidden: Vec<_> = DEV_PARAMETERS.into_iter().chain(credentials).collect();

@@ -70,10 +70,15 @@ struct Ring {
 struct Slot {
     known: Rc<KnownToken>,
     /// Whether it was used since the hand passed.
-    was_used: bool,
+    was_used: Cell<bool>,
 }
 
 impl KnownToken {
+    /// The whole token.
+    pub fn text(&self) -> &str {
+        self.token.compact.text()
+    }
+
     /// What was found out about it when it was good for this provider.
     pub fn proof(&self, provider: ProviderId) -> Option<Rc<Proof>> {
         let proofs = self.proofs.borrow();
@@ -112,13 +117,13 @@ impl TokenCache {
     }
 
     /// What is known of this token.
-    pub fn get(&mut self, token: &str) -> Option<Rc<KnownToken>> {
+    pub fn get(&self, token: &[u8]) -> Option<Rc<KnownToken>> {
         let Place { ring, slot } = *self.places.get(&tail(token)?)?;
-        let slot = self.rings.get_mut(ring.0)?.slots.get_mut(slot)?.as_mut()?;
-        if slot.known.token.compact.text() != token {
+        let slot = self.rings.get(ring.0)?.slots.get(slot)?.as_ref()?;
+        if !are_same(slot.known.text().as_bytes(), token) {
             return None;
         }
-        slot.was_used = true;
+        slot.was_used.set(true);
         Some(Rc::clone(&slot.known))
     }
 
@@ -131,11 +136,11 @@ impl TokenCache {
         proof: Proof,
     ) {
         let text = token.compact.text();
-        let (Some(tail), Some(ring)) = (tail(text), self.rings.get(provider.0)) else { return };
+        let (Some(tail), Some(ring)) = (tail(text.as_bytes()), self.rings.get(provider.0)) else { return };
         if ring.max_tokens == 0 || text.len() > ring.max_token_bytes {
             return;
         }
-        if let Some(known) = self.get(text) {
+        if let Some(known) = self.get(text.as_bytes()) {
             known.add(provider, proof);
             return self.account(&known);
         }
@@ -161,8 +166,8 @@ impl TokenCache {
 
     /// Forgets a token.
     pub fn remove(&mut self, token: &str) {
-        if self.get(token).is_some()
-            && let Some(tail) = tail(token)
+        if self.get(token.as_bytes()).is_some()
+            && let Some(tail) = tail(token.as_bytes())
         {
             self.remove_at(tail);
         }
@@ -188,14 +193,14 @@ impl TokenCache {
     }
 
     fn holds(&self, known: &KnownToken) -> bool {
-        let place = tail(known.token.compact.text()).and_then(|tail| self.places.get(&tail));
+        let place = tail(known.text().as_bytes()).and_then(|tail| self.places.get(&tail));
         let slot = place.and_then(|place| self.rings.get(place.ring.0)?.slots.get(place.slot)?.as_ref());
         slot.is_some_and(|slot| std::ptr::eq(Rc::as_ptr(&slot.known), known))
     }
 
     fn give_up_one_of(&mut self, provider: ProviderId) {
         let victim = self.rings.get_mut(provider.0).and_then(Ring::next_victim);
-        if let Some(tail) = victim.and_then(|known| tail(known.token.compact.text())) {
+        if let Some(tail) = victim.and_then(|known| tail(known.text().as_bytes())) {
             self.remove_at(tail);
         }
     }
@@ -213,7 +218,7 @@ impl Ring {
     }
 
     fn insert(&mut self, known: Rc<KnownToken>) -> usize {
-        let slot = Some(Slot { known, was_used: false });
+        let slot = Some(Slot { known, was_used: Cell::new(false) });
         match self.free.pop().and_then(|index| Some((index, self.slots.get_mut(index)?))) {
             Some((index, free)) => {
                 *free = slot;
@@ -238,7 +243,7 @@ impl Ring {
         for _ in 0..=self.slots.len().saturating_mul(2) {
             self.hand = if self.hand + 1 < self.slots.len() { self.hand + 1 } else { 0 };
             match self.slots.get_mut(self.hand) {
-                Some(Some(slot)) if slot.was_used => slot.was_used = false,
+                Some(Some(slot)) if slot.was_used.get() => slot.was_used.set(false),
                 Some(Some(slot)) => return Some(Rc::clone(&slot.known)),
                 Some(None) | None => {}
             }
@@ -248,6 +253,17 @@ impl Ring {
 }
 
 /// `None` for what is too short to be a signed token.
-fn tail(token: &str) -> Option<Tail> {
-    token.as_bytes().last_chunk().copied()
+fn tail(token: &[u8]) -> Option<Tail> {
+    token.last_chunk().copied()
+}
+
+/// Whether both are the same, eight bytes at a time: what WebAssembly has for it goes byte by byte. Who finds out by the
+/// time that this takes how much of a token is right has known the end of its signature before.
+fn are_same(left: &[u8], right: &[u8]) -> bool {
+    let (left_words, left_rest) = left.as_chunks::<8>();
+    let (right_words, right_rest) = right.as_chunks::<8>();
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    left.len() == right.len()
+        && left_words.iter().zip(right_words).all(|(left, right)| word(left) == word(right))
+        && left_rest == right_rest
 }

@@ -7,14 +7,17 @@
 //! meant is asked of `browser_session`, which does.
 
 use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::browser_session::{Browser, own_cookies};
+use crate::cache::{KnownToken, TokenCache};
 use crate::config::{
-    Config, Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, Wrapping, fold,
+    Config, Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, Wrapping, fold_alike,
     is_token_char,
 };
 use crate::json::{Json, Object};
@@ -23,10 +26,9 @@ use crate::request::{RequestHead, cookie_pairs, is_named, percent_decode, query_
 use crate::time::UnixTime;
 
 /// A credential, as it was found.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Credential {
-    /// The token, of the characters that RFC 6750 section 2.1 allows.
-    pub token: String,
+#[derive(Clone, Debug)]
+pub struct Credential<'r> {
+    token: Token<'r>,
     /// Where it was.
     pub place: Place,
     /// Whether there was more than the token.
@@ -35,10 +37,18 @@ pub struct Credential {
     pub providers: Vec<ProviderId>,
 }
 
+/// A token, of the characters that RFC 6750 section 2.1 allows.
+#[derive(Clone, Debug)]
+enum Token<'r> {
+    /// One that was good before, and so has no other characters.
+    Known(Rc<KnownToken>),
+    New(Cow<'r, str>),
+}
+
 /// All that a request presents to some providers.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Credentials {
-    found: Vec<Credential>,
+#[derive(Clone, Debug, Default)]
+pub struct Credentials<'r> {
+    found: Vec<Credential<'r>>,
     /// For whom there is something that is no credential, and what it is.
     faults: Vec<(ProviderId, Fault)>,
 }
@@ -64,32 +74,80 @@ pub enum Place {
     /// A header.
     Header(HeaderName),
     /// A query parameter, by its decoded name.
-    Query(String),
+    Query(Arc<str>),
     /// A cookie.
-    Cookie(String),
+    Cookie(Arc<str>),
 }
 
 /// What a place holds.
-#[derive(Debug, Eq, PartialEq)]
-enum Presented {
+#[derive(Debug)]
+enum Presented<'r> {
     Nothing,
-    Token(String),
+    Token(Token<'r>),
     Malformed,
     Several,
 }
 
-impl Credentials {
-    /// What `head` presents to `providers`, which are some of those of `config`.
+impl Credential<'_> {
+    /// The token.
+    pub fn token(&self) -> &str {
+        self.token.text()
+    }
+
+    /// What is known of it.
+    pub fn known(&self) -> Option<&KnownToken> {
+        match &self.token {
+            Token::Known(known) => Some(known),
+            Token::New(_) => None,
+        }
+    }
+}
+
+impl Token<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Self::Known(known) => known.text(),
+            Self::New(text) => text,
+        }
+    }
+
+    fn into_owned(self) -> Token<'static> {
+        match self {
+            Self::Known(known) => Token::Known(known),
+            Self::New(text) => Token::New(Cow::Owned(text.into_owned())),
+        }
+    }
+}
+
+impl Presented<'_> {
+    const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    fn into_owned(self) -> Presented<'static> {
+        match self {
+            Self::Nothing => Presented::Nothing,
+            Self::Token(token) => Presented::Token(token.into_owned()),
+            Self::Malformed => Presented::Malformed,
+            Self::Several => Presented::Several,
+        }
+    }
+}
+
+impl<'r> Credentials<'r> {
+    /// What `head` presents to `providers`, which are some of those of `config`; `cache` knows the tokens that were good.
     pub fn of<'p>(
-        head: &RequestHead,
+        head: &'r RequestHead,
         config: &Config,
         providers: impl IntoIterator<Item = (ProviderId, &'p Provider)>,
+        cache: &TokenCache,
         now: UnixTime,
     ) -> Self {
         let several = config.several_credentials;
         let wrapped = wrapped_headers(head, config);
         let mut credentials = Self::default();
         for (id, provider) in providers {
+            let reader = Reader { cache: Some(cache), ..Reader::of(provider) };
             let mut seen: Vec<Place> = Vec::new();
             for location in &provider.locations {
                 let location = &*location_in(head, config, provider, location, now);
@@ -100,14 +158,12 @@ impl Credentials {
                 if provider.takes_first_place && credentials.has_anything_for(id) {
                     break;
                 }
-                let presented = look(head, location, reader_for(provider), several);
-                // The same value under a shorter prefix is no second credential. Where all must be good, all lines of a
-                // header are looked at under each prefix.
-                let is_token = |item: &Presented| matches!(item, Presented::Token(_));
-                if several == SeveralCredentials::Refuse && presented.iter().any(is_token) {
-                    seen.push(place.clone());
-                }
-                for item in presented {
+                look(head, location, reader, several, &mut |item| {
+                    // The same value under a shorter prefix is no second credential. Where all must be good, all lines of
+                    // a header are looked at under each prefix.
+                    if several == SeveralCredentials::Refuse && matches!(item, Presented::Token(_)) {
+                        seen.push(place.clone());
+                    }
                     match item {
                         Presented::Nothing => {}
                         Presented::Malformed => credentials.faults.push((id, Fault::Malformed)),
@@ -116,21 +172,21 @@ impl Credentials {
                             credentials.faults.push((id, Fault::CrossSite));
                         }
                         Presented::Token(token)
-                            if provider.takes_same_token && credentials.has_token_for(id, &token) => {}
+                            if provider.takes_same_token && credentials.has_token_for(id, token.text()) => {}
                         Presented::Token(token) => {
                             credentials.add(token, &place, location.is_wrapped(), id);
                         }
                     }
-                }
+                });
             }
         }
         credentials
     }
 
-    fn add(&mut self, token: String, place: &Place, is_wrapped: bool, id: ProviderId) {
+    fn add(&mut self, token: Token<'r>, place: &Place, is_wrapped: bool, id: ProviderId) {
         let are_too_many = self.found.len() > MAX_CREDENTIALS;
         let mut known = self.found.iter_mut();
-        match known.find(|known| known.place == *place && known.token == token) {
+        match known.find(|known| known.place == *place && known.token.text() == token.text()) {
             Some(known) if known.providers.contains(&id) => {}
             Some(known) => known.providers.push(id),
             // One more than the bound says that there are too many.
@@ -142,7 +198,7 @@ impl Credentials {
     }
 
     fn has_token_for(&self, id: ProviderId, token: &str) -> bool {
-        self.found.iter().any(|known| known.token == token && known.providers.contains(&id))
+        self.found.iter().any(|known| known.token.text() == token && known.providers.contains(&id))
     }
 
     fn has_anything_for(&self, id: ProviderId) -> bool {
@@ -151,7 +207,7 @@ impl Credentials {
     }
 
     /// All credentials, for whichever provider.
-    pub fn iter(&self) -> impl Iterator<Item = &Credential> {
+    pub fn iter(&self) -> impl Iterator<Item = &Credential<'r>> {
         self.found.iter()
     }
 
@@ -177,25 +233,25 @@ impl Credentials {
 /// The names of headers in `head` that hold more than a token, for whichever provider of `config`: nobody but the filter
 /// is to see what else is in them.
 pub fn wrapped_headers<'h>(head: &'h RequestHead, config: &Config) -> Vec<&'h [u8]> {
+    if !config.has_wrapped_credentials {
+        return Vec::new();
+    }
     let locations = config.providers.iter().flat_map(|provider| &provider.locations);
     let locations: Vec<_> = locations.filter(|location| location.is_wrapped()).collect();
     let is_such = |(name, value): &(&[u8], &[u8])| {
         locations.iter().any(|location| match location {
             Location::Header { name: header, value_prefix, .. } => {
-                header.folded() == fold(name) && may_have_prefix(value, value_prefix)
+                fold_alike(header.as_str().as_bytes(), name) && may_have_prefix(value, value_prefix)
             }
             Location::Query(_) | Location::Cookie(_) => false,
         })
     };
-    if locations.is_empty() {
-        Vec::new()
-    } else {
-        head.fields().filter(is_such).map(|(name, _)| name).collect()
-    }
+    head.fields().filter(is_such).map(|(name, _)| name).collect()
 }
 
 fn is_among(place: &Place, names: &[&[u8]]) -> bool {
-    matches!(place, Place::Header(header) if names.iter().any(|name| header.folded() == fold(name)))
+    let is_it = |header: &HeaderName| names.iter().any(|name| fold_alike(header.as_str().as_bytes(), name));
+    matches!(place, Place::Header(header) if is_it(header))
 }
 
 /// The places beside `spent` where there is something of `provider` that goes with it: the other cookies of a browser's
@@ -203,15 +259,19 @@ fn is_among(place: &Place, names: &[&[u8]]) -> bool {
 /// token, the others that have it.
 pub fn passed_over(head: &RequestHead, provider: &Provider, spent: &Place) -> Vec<Place> {
     let mut passed_over: Vec<_> = match &provider.browser_session {
-        Some(session) => own_cookies(head, session).into_iter().map(Place::Cookie).collect(),
+        Some(session) => {
+            own_cookies(head, session).into_iter().map(|name| Place::Cookie(name.into())).collect()
+        }
         None => Vec::new(),
     };
     if !provider.takes_first_place && !provider.takes_same_token {
         return passed_over;
     }
     let is_filled = |location: &&Location| {
-        let presented = look(head, location, reader_for(provider), SeveralCredentials::Refuse);
-        presented.iter().any(|item| *item != Presented::Nothing)
+        let mut is_filled = false;
+        let mut see = |item: Presented<'_>| is_filled |= !item.is_nothing();
+        look(head, location, Reader::of(provider), SeveralCredentials::Refuse, &mut see);
+        is_filled
     };
     let places = provider.locations.iter().filter(is_filled).map(Location::place);
     passed_over.extend(places.filter(|place| place != spent));
@@ -227,8 +287,8 @@ fn location_in<'l>(
     now: UnixTime,
 ) -> Cow<'l, Location> {
     match (location, &provider.browser_session) {
-        (Location::Cookie(name), Some(session)) if *name == session.session_cookie => {
-            Cow::Owned(Location::Cookie(Browser::of(head, config, session, now).session_cookie()))
+        (Location::Cookie(name), Some(session)) if **name == *session.session_cookie => {
+            Cow::Owned(Location::Cookie(Browser::of(head, config, session, now).session_cookie().into()))
         }
         _ => Cow::Borrowed(location),
     }
@@ -275,67 +335,103 @@ fn is_cross_site(head: &RequestHead, place: &Place, csrf: Option<&Csrf>) -> bool
 }
 
 /// How a whole value is read.
-type Reader = fn(&[u8]) -> Presented;
-
-fn reader_for(provider: &Provider) -> Reader {
-    if provider.padded_segments { padded_token } else { token }
+#[derive(Clone, Copy, Debug)]
+struct Reader<'c> {
+    /// Whether it is of parts with dots between them, each of which may be padded.
+    is_padded: bool,
+    /// Who knows tokens that were good.
+    cache: Option<&'c TokenCache>,
 }
 
-fn look(
-    head: &RequestHead,
+impl Reader<'_> {
+    const fn of(provider: &Provider) -> Self {
+        Self { is_padded: provider.padded_segments, cache: None }
+    }
+
+    /// A whole value as a `b64token` (RFC 6750 section 2.1). An empty value is a credential that was taken back.
+    fn read(self, value: &[u8]) -> Presented<'_> {
+        if value.is_empty() {
+            return Presented::Nothing;
+        }
+        if let Some(known) = self.cache.and_then(|cache| cache.get(value)) {
+            return Presented::Token(Token::Known(known));
+        }
+        let is_padded = || self.is_padded && value.split(|byte| *byte == b'.').all(is_b64token);
+        let is_credential = is_b64token(value) || is_padded();
+        match std::str::from_utf8(value) {
+            Ok(text) if is_credential => Presented::Token(Token::New(Cow::Borrowed(text))),
+            _ => Presented::Malformed,
+        }
+    }
+}
+
+/// Has each thing that is presented at a place seen.
+fn look<'r>(
+    head: &'r RequestHead,
     location: &Location,
-    read: Reader,
+    reader: Reader<'_>,
     several: SeveralCredentials,
-) -> Vec<Presented> {
-    let item = match location {
+    see: &mut dyn FnMut(Presented<'r>),
+) {
+    match location {
         // A second spelling that a backend could take for this header holds a credential that nobody verified.
-        Location::Header { name, .. } if has_other_spelling(head, name) => Presented::Several,
+        Location::Header { name, .. } if has_other_spelling(head, name) => see(Presented::Several),
         Location::Header { name, value_prefix, wrapping } => {
-            let in_line = |value| in_header(value, value_prefix, wrapping.as_ref(), read);
+            let in_line = |value| in_header(value, value_prefix, wrapping.as_ref(), reader);
             let lines = head.values(name.as_str()).map(in_line);
             match several {
-                SeveralCredentials::Refuse => one_of(lines),
-                SeveralCredentials::VerifyAll => return lines.collect(),
+                SeveralCredentials::Refuse => see(one_of(lines)),
+                SeveralCredentials::VerifyAll => lines.for_each(see),
             }
         }
         Location::Query(name) => {
             let pairs = query_pairs(head.query().unwrap_or_default());
-            one_of(pairs.filter(|(key, _)| is_named(key, name)).map(|(_, value)| {
-                match percent_decode(value) {
-                    Some(value) => read(&value),
-                    None => Presented::Malformed,
+            see(one_of(pairs.filter(|(key, _)| is_named(key, name)).map(|(_, value)| {
+                if !value.contains(&b'%') {
+                    return reader.read(value);
                 }
-            }))
+                let decoded = percent_decode(value);
+                decoded.map_or(Presented::Malformed, |value| reader.read(&value).into_owned())
+            })));
         }
         Location::Cookie(name) => {
             let pairs = head.values("cookie").flat_map(cookie_pairs);
-            one_of(pairs.filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| read(unquote(value))))
+            let values = pairs.filter(|(key, _)| *key == name.as_bytes()).map(|(_, value)| unquote(value));
+            see(one_of(values.map(|value| reader.read(value))));
         }
-    };
-    vec![item]
+    }
 }
 
 fn has_other_spelling(head: &RequestHead, name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let mut names =
         head.names().filter(|other| other.len() == name.len() && !other.eq_ignore_ascii_case(name));
-    names.any(|other| fold(other) == fold(name))
+    names.any(|other| fold_alike(other, name))
 }
 
 /// The one thing presented. A second line, parameter or cookie of the same name is one too many, whatever it holds:
 /// the next server may look at that one.
-fn one_of(presented: impl Iterator<Item = Presented>) -> Presented {
-    let presented: Vec<_> = presented.collect();
-    let count = presented.len();
-    let mut something = presented.into_iter().filter(|item| *item != Presented::Nothing);
-    match something.next() {
-        None => Presented::Nothing,
-        Some(_) if count > 1 => Presented::Several,
-        Some(item) => item,
+fn one_of<'r>(presented: impl Iterator<Item = Presented<'r>>) -> Presented<'r> {
+    let (mut count, mut first) = (0, Presented::Nothing);
+    for item in presented {
+        count += 1;
+        if first.is_nothing() {
+            first = item;
+        }
+    }
+    match first {
+        Presented::Nothing => Presented::Nothing,
+        _ if count > 1 => Presented::Several,
+        first => first,
     }
 }
 
-fn in_header(value: &[u8], prefix: &str, wrapping: Option<&Wrapping>, read: Reader) -> Presented {
+fn in_header<'r>(
+    value: &'r [u8],
+    prefix: &str,
+    wrapping: Option<&Wrapping>,
+    reader: Reader<'_>,
+) -> Presented<'r> {
     let value = trim_ows(value);
     let (rest, has_scheme) = match (scheme_of(prefix), behind_prefix(value, prefix)) {
         (scheme, Some(rest)) => (rest, scheme.is_some()),
@@ -344,11 +440,14 @@ fn in_header(value: &[u8], prefix: &str, wrapping: Option<&Wrapping>, read: Read
         (_, None) => return Presented::Nothing,
     };
     match wrapping {
-        Some(wrapping) if !wrapping.is_base64 => wrapped(rest, wrapping, read),
-        _ if has_scheme && rest.contains(&b',') => Presented::Several,
+        Some(wrapping) if !wrapping.is_base64 => wrapped(rest, wrapping, reader),
         _ if has_scheme && rest.is_empty() => Presented::Malformed,
-        Some(wrapping) => wrapped(rest, wrapping, read),
-        None => read(if has_scheme { rest } else { trim_ows(rest) }),
+        None => match reader.read(if has_scheme { rest } else { trim_ows(rest) }) {
+            Presented::Malformed if has_scheme && rest.contains(&b',') => Presented::Several,
+            presented => presented,
+        },
+        Some(_) if has_scheme && rest.contains(&b',') => Presented::Several,
+        Some(wrapping) => wrapped(rest, wrapping, reader),
     }
 }
 
@@ -381,7 +480,7 @@ fn may_have_prefix(value: &[u8], prefix: &str) -> bool {
 }
 
 /// A token in a JSON object. One that is not there was taken back.
-fn wrapped(value: &[u8], wrapping: &Wrapping, read: Reader) -> Presented {
+fn wrapped(value: &[u8], wrapping: &Wrapping, reader: Reader<'_>) -> Presented<'static> {
     if value.is_empty() {
         return Presented::Nothing;
     }
@@ -392,7 +491,7 @@ fn wrapped(value: &[u8], wrapping: &Wrapping, read: Reader) -> Presented {
     let object = decoded.as_deref().and_then(|text| Object::parse(text).ok());
     match object.as_ref().map(|object| object.get(&wrapping.member)) {
         Some(None | Some(Json::Null)) => Presented::Nothing,
-        Some(Some(Json::String(text))) => read(text.as_bytes()),
+        Some(Some(Json::String(text))) => reader.read(text.as_bytes()).into_owned(),
         Some(Some(_)) | None => Presented::Malformed,
     }
 }
@@ -405,30 +504,11 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     GeneralPurpose::new(alphabet, config).decode(text).ok()
 }
 
-/// A whole value as a `b64token` (RFC 6750 section 2.1). An empty value is a credential that was taken back.
-fn token(value: &[u8]) -> Presented {
-    presented_if(value, is_b64token)
-}
-
-/// A whole value as parts with dots between them, each of which may be padded.
-fn padded_token(value: &[u8]) -> Presented {
-    presented_if(value, |value| is_b64token(value) || value.split(|byte| *byte == b'.').all(is_b64token))
-}
-
-fn presented_if(value: &[u8], is_credential: impl Fn(&[u8]) -> bool) -> Presented {
-    if value.is_empty() {
-        Presented::Nothing
-    } else if is_credential(value) {
-        String::from_utf8(value.to_vec()).map_or(Presented::Malformed, Presented::Token)
-    } else {
-        Presented::Malformed
-    }
-}
-
 fn is_b64token(value: &[u8]) -> bool {
     let end = value.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
     let (body, _padding) = value.split_at_checked(end).unwrap_or_default();
-    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
+    let is_allowed =
+        |byte: &u8| matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/') || byte.is_ascii_alphanumeric();
     !body.is_empty() && body.iter().all(is_allowed)
 }
 
@@ -441,12 +521,38 @@ fn unquote(value: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn bearer(value: &str) -> Presented {
-        in_header(value.as_bytes(), "Bearer ", None, token)
+    /// What is presented, in a form that can be compared.
+    #[derive(Debug, PartialEq)]
+    enum Seen {
+        Nothing,
+        Token(String),
+        Malformed,
+        Several,
     }
 
-    fn some(token: &str) -> Presented {
-        Presented::Token(token.to_owned())
+    impl From<Presented<'_>> for Seen {
+        fn from(presented: Presented<'_>) -> Self {
+            match presented {
+                Presented::Nothing => Self::Nothing,
+                Presented::Token(token) => Self::Token(token.text().to_owned()),
+                Presented::Malformed => Self::Malformed,
+                Presented::Several => Self::Several,
+            }
+        }
+    }
+
+    const READER: Reader<'static> = Reader { is_padded: false, cache: None };
+
+    fn in_line(value: &[u8], prefix: &str) -> Seen {
+        in_header(value, prefix, None, READER).into()
+    }
+
+    fn bearer(value: &str) -> Seen {
+        in_line(value.as_bytes(), "Bearer ")
+    }
+
+    fn some(token: &str) -> Seen {
+        Seen::Token(token.to_owned())
     }
 
     #[test]
@@ -455,7 +561,7 @@ mod tests {
             assert_eq!(bearer(value), some("a.b.c"), "{value}");
         }
         for value in ["Basic Bearer a.b.c", "xBearer a.b.c", "Bearera.b.c", "a.b.c", "Basic YTpi", ""] {
-            assert_eq!(bearer(value), Presented::Nothing, "{value}");
+            assert_eq!(bearer(value), Seen::Nothing, "{value}");
         }
     }
 
@@ -476,9 +582,9 @@ mod tests {
             "Bearer a=b",
             "Bearer \u{e9}",
         ] {
-            assert_eq!(bearer(value), Presented::Malformed, "{value}");
+            assert_eq!(bearer(value), Seen::Malformed, "{value}");
         }
-        assert_eq!(in_header(b"Bearer a\xff", "Bearer ", None, token), Presented::Malformed);
+        assert_eq!(in_line(b"Bearer a\xff", "Bearer "), Seen::Malformed);
     }
 
     #[test]
@@ -486,18 +592,18 @@ mod tests {
         for value in
             ["Bearer a,Bearer b", "Bearer a, b", "Basic x,Bearer a", "Basic x, bearer a", "Bearer a,"]
         {
-            assert_eq!(bearer(value), Presented::Several, "{value}");
+            assert_eq!(bearer(value), Seen::Several, "{value}");
         }
-        assert_eq!(bearer("Digest a=\"b\", c=\"d\""), Presented::Nothing);
+        assert_eq!(bearer("Digest a=\"b\", c=\"d\""), Seen::Nothing);
     }
 
     #[test]
     fn a_literal_prefix_is_matched_as_written_at_the_start() {
-        assert_eq!(in_header(b"JWT=a.b", "JWT=", None, token), some("a.b"));
-        assert_eq!(in_header(b"jwt=a.b", "JWT=", None, token), Presented::Nothing);
-        assert_eq!(in_header(b" a.b ", "", None, token), some("a.b"));
-        assert_eq!(in_header(b"a b", "", None, token), Presented::Malformed);
-        assert_eq!(in_header(b"", "", None, token), Presented::Nothing);
+        assert_eq!(in_line(b"JWT=a.b", "JWT="), some("a.b"));
+        assert_eq!(in_line(b"jwt=a.b", "JWT="), Seen::Nothing);
+        assert_eq!(in_line(b" a.b ", ""), some("a.b"));
+        assert_eq!(in_line(b"a b", ""), Seen::Malformed);
+        assert_eq!(in_line(b"", ""), Seen::Nothing);
     }
 
     fn head(fields: &[(&str, &str)]) -> RequestHead {
@@ -505,37 +611,40 @@ mod tests {
         RequestHead::new(fields.iter().map(|(name, value)| (bytes(name), bytes(value))).collect())
     }
 
-    fn look_in(fields: &[(&str, &str)], location: Location) -> Presented {
-        look(&head(fields), &location, token, SeveralCredentials::Refuse).pop().unwrap()
+    fn look_in(fields: &[(&str, &str)], location: Location) -> Seen {
+        let mut seen = None;
+        let head = head(fields);
+        look(&head, &location, READER, SeveralCredentials::Refuse, &mut |item| seen = Some(item.into()));
+        seen.unwrap()
     }
 
     #[test]
     fn a_query_parameter_is_found_by_its_decoded_name_once() {
-        let param = || Location::Query("access_token".to_owned());
+        let param = || Location::Query("access_token".into());
         let look = |path: &str| look_in(&[(":path", path)], param());
         assert_eq!(look("/?x=1&access_token=a.b"), some("a.b"));
         assert_eq!(look("/?access%5Ftoken=a%2Eb"), some("a.b"));
-        assert_eq!(look("/?access_token=a&access_token=b"), Presented::Several);
-        assert_eq!(look("/?access_token=a&access%5ftoken="), Presented::Several);
-        assert_eq!(look("/?access_token=%zz"), Presented::Malformed);
+        assert_eq!(look("/?access_token=a&access_token=b"), Seen::Several);
+        assert_eq!(look("/?access_token=a&access%5ftoken="), Seen::Several);
+        assert_eq!(look("/?access_token=%zz"), Seen::Malformed);
         for path in ["/", "/?", "/?access_token", "/?access_token=", "/?xaccess_token=a", "/access_token=a"] {
-            assert_eq!(look(path), Presented::Nothing, "{path}");
+            assert_eq!(look(path), Seen::Nothing, "{path}");
         }
     }
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name_once() {
-        let cookie = || Location::Cookie("s".to_owned());
+        let cookie = || Location::Cookie("s".into());
         let look = |line: &str| look_in(&[("cookie", line)], cookie());
         assert_eq!(look("a=1; s=t.t; b=2"), some("t.t"));
         assert_eq!(look("s=\"t.t\""), some("t.t"));
-        assert_eq!(look("s=a; s=b"), Presented::Several);
-        assert_eq!(look("s=a; s="), Presented::Several);
-        assert_eq!(look("s=a,b"), Presented::Malformed);
+        assert_eq!(look("s=a; s=b"), Seen::Several);
+        assert_eq!(look("s=a; s="), Seen::Several);
+        assert_eq!(look("s=a,b"), Seen::Malformed);
         for line in ["", "s", "s=", "ss=a", "S=a", "as=s=a", ";;;", "=s"] {
-            assert_eq!(look(line), Presented::Nothing, "{line}");
+            assert_eq!(look(line), Seen::Nothing, "{line}");
         }
-        assert_eq!(look_in(&[("cookie", "s=a"), ("Cookie", "s=b")], cookie()), Presented::Several);
+        assert_eq!(look_in(&[("cookie", "s=a"), ("Cookie", "s=b")], cookie()), Seen::Several);
     }
 
     #[test]
@@ -547,11 +656,11 @@ mod tests {
         };
         for second in ["Bearer b", "Bearer a", "Basic x", ""] {
             let fields = [("authorization", "Bearer a"), ("Authorization", second)];
-            assert_eq!(look_in(&fields, location()), Presented::Several, "{second}");
+            assert_eq!(look_in(&fields, location()), Seen::Several, "{second}");
         }
         assert_eq!(
             look_in(&[("authorization", "Basic x"), ("authorization", "")], location()),
-            Presented::Nothing
+            Seen::Nothing
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize};
 use crate::cache::TokenCache;
 use crate::call::CallReply;
 use crate::config::{Config, KeySource, ProviderId};
-use crate::credential::Credentials;
+use crate::credential::{Credential, Credentials};
 use crate::evidence::{self, Presented, Request, asked_providers};
 use crate::export::{self, Property};
 use crate::keys::keeper::{GRACE, PATIENCE};
@@ -97,9 +97,8 @@ impl Engine {
         if owned_headers.may_have_chosen_the_route(head, config) {
             return Decided::refuse(Rejection::ForgedHeader);
         }
-        let credentials = Credentials::of(head, config, asked_providers(config, requirement), now);
-        let known: Vec<_> = credentials.iter().map(|credential| cache.get(&credential.token)).collect();
-        let decoded = evidence::decode(&credentials, &known, config);
+        let credentials = Credentials::of(head, config, asked_providers(config, requirement), cache, now);
+        let decoded = evidence::decode(&credentials, config);
         let tokens = evidence::parse(&decoded);
         let request = Request { head, arrived, now };
         let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions, cache);
@@ -111,7 +110,7 @@ impl Engine {
                 properties.extend(export::of_grant(&grant));
                 let decision = Decision::Forward(HeaderEdits::for_grant(head, config, owned_headers, &grant));
                 // What was made of their claims is kept with them.
-                known.iter().flatten().for_each(|known| cache.account(known));
+                credentials.iter().filter_map(Credential::known).for_each(|known| cache.account(known));
                 let (clears_route, set_cookies) = (clears_route(&grant), Vec::new());
                 Decided { decision, properties, clears_route, set_cookies }
             }

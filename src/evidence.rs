@@ -38,8 +38,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A credential with its segments decoded, but for what is known of it.
 #[derive(Debug)]
 pub struct Decoded<'t> {
-    credential: &'t Credential,
-    known: Option<&'t KnownToken>,
+    credential: &'t Credential<'t>,
     /// `None` where it is known.
     standard: Option<Result<CompactToken<'t>, TokenError>>,
     /// With padding: where there is some, for those of its providers that take it; `None` where it is known.
@@ -49,8 +48,7 @@ pub struct Decoded<'t> {
 /// A credential and what it was read as.
 #[derive(Debug)]
 pub struct Parsed<'t> {
-    credential: &'t Credential,
-    known: Option<&'t KnownToken>,
+    credential: &'t Credential<'t>,
     standard: Reading<'t>,
     /// What it is for providers whose tokens have padding, if it has some. For all others it is what it was without.
     padded: Option<Reading<'t>>,
@@ -74,12 +72,12 @@ enum ReadToken<'t> {
 
 impl<'t> Reading<'t> {
     fn of(
-        credential: &Credential,
+        credential: &Credential<'_>,
         compact: &'t Result<CompactToken<'t>, TokenError>,
         spelling: Spelling,
     ) -> Self {
         let token = compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse);
-        Self { is_token: is_token(&credential.token, spelling), spelling, token: token.map(ReadToken::New) }
+        Self { is_token: is_token(credential.token(), spelling), spelling, token: token.map(ReadToken::New) }
     }
 
     const fn of_known(known: &'t KnownToken) -> Self {
@@ -109,7 +107,8 @@ impl<'t> Parsed<'t> {
 
     /// What was found out about it for this provider.
     fn proof(&self, id: ProviderId, provider: &Provider) -> Option<Rc<Proof>> {
-        let known = self.known.filter(|known| known.spelling == self.read_by(provider).spelling)?;
+        let known =
+            self.credential.known().filter(|known| known.spelling == self.read_by(provider).spelling)?;
         known.proof(id)
     }
 
@@ -138,33 +137,29 @@ const fn has_keys(provider: &Provider) -> bool {
     !matches!(provider.keys, KeySource::None)
 }
 
-/// The credentials with their segments decoded; `known` has what is known of each of them, in its place.
-pub fn decode<'t>(
-    credentials: &'t Credentials,
-    known: &'t [Option<Rc<KnownToken>>],
-    config: &Config,
-) -> Vec<Decoded<'t>> {
-    let may_be_padded = |credential: &Credential| {
+/// The credentials with their segments decoded, where they are not known.
+pub fn decode<'t>(credentials: &'t Credentials<'t>, config: &Config) -> Vec<Decoded<'t>> {
+    let may_be_padded = |credential: &Credential<'_>| {
         let mut providers = credential.providers.iter().filter_map(|id| config.provider(*id));
-        credential.token.contains('=') && providers.any(|provider| provider.padded_segments)
+        credential.token().contains('=') && providers.any(|provider| provider.padded_segments)
     };
-    let decode = |(credential, known): (&'t Credential, &'t Option<Rc<KnownToken>>)| {
-        let known = known.as_deref();
-        let is_known_as = |spelling| known.is_some_and(|known| known.spelling == spelling);
+    let decode = |credential: &'t Credential<'t>| {
+        let known_as = credential.known().map(|known| known.spelling);
+        let token = credential.token();
         Decoded {
             credential,
-            known,
-            standard: (!is_known_as(Spelling::Standard)).then(|| CompactToken::decode(&credential.token)),
-            padded: (!is_known_as(Spelling::Padded) && may_be_padded(credential))
-                .then(|| CompactToken::decode_as(&credential.token, Spelling::Padded)),
+            standard: (known_as != Some(Spelling::Standard)).then(|| CompactToken::decode(token)),
+            padded: (known_as.is_none() && may_be_padded(credential))
+                .then(|| CompactToken::decode_as(token, Spelling::Padded)),
         }
     };
-    credentials.iter().zip(known).map(decode).collect()
+    credentials.iter().map(decode).collect()
 }
 
 /// The credentials as tokens.
 pub fn parse<'t>(decoded: &'t [Decoded<'t>]) -> Vec<Parsed<'t>> {
-    let parse = |Decoded { credential, known, standard, padded }: &'t Decoded<'t>| {
+    let parse = |Decoded { credential, standard, padded }: &'t Decoded<'t>| {
+        let known = credential.known();
         let known_as = |spelling| known.filter(|known| known.spelling == spelling).map(Reading::of_known);
         let read = |compact: &'t Option<_>, spelling| {
             let compact = compact.as_ref().map(|compact| Reading::of(credential, compact, spelling));
@@ -172,7 +167,6 @@ pub fn parse<'t>(decoded: &'t [Decoded<'t>]) -> Vec<Parsed<'t>> {
         };
         Some(Parsed {
             credential,
-            known: *known,
             standard: read(standard, Spelling::Standard)?,
             padded: read(padded, Spelling::Padded),
         })
@@ -222,7 +216,7 @@ pub struct Request<'r> {
 #[derive(Debug)]
 pub struct Presented<'t, 'k> {
     config: &'t Config,
-    credentials: &'t Credentials,
+    credentials: &'t Credentials<'t>,
     tokens: &'t [Parsed<'t>],
     request: Request<'t>,
     keys: &'k mut KeyStore,
@@ -281,7 +275,7 @@ impl<'t, 'k> Presented<'t, 'k> {
     /// The evidence of these credentials, which these tokens were read from.
     pub const fn new(
         config: &'t Config,
-        credentials: &'t Credentials,
+        credentials: &'t Credentials<'t>,
         tokens: &'t [Parsed<'t>],
         request: Request<'t>,
         keys: &'k mut KeyStore,
@@ -365,7 +359,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         }
         match self.authenticate(id, provider, audiences, position) {
             Err(Stop::Reject(Rejection::InvalidToken(error))) => {
-                Err(signed_out(browser.refused(error, &parsed.credential.token, token, is_cookie)))
+                Err(signed_out(browser.refused(error, parsed.credential.token(), token, is_cookie)))
             }
             Err(stop) => Err(stop),
             Ok(authenticated) => {
@@ -428,7 +422,7 @@ impl<'t, 'k> Presented<'t, 'k> {
                     self.cache.add(token, parsed.read_by(provider).spelling, id, proof);
                 }
             }
-            Err(VerifyError::Expired) => self.cache.remove(&parsed.credential.token),
+            Err(VerifyError::Expired) => self.cache.remove(parsed.credential.token()),
             Err(_) => {}
         }
         Ok(identity.map_err(Rejection::InvalidToken)?)
@@ -501,7 +495,8 @@ impl<'t, 'k> Presented<'t, 'k> {
         parsed: &Parsed<'_>,
         local: Option<&VerifiedIdentity<'_>>,
     ) -> Result<Question, Rejection> {
-        let Credential { token, place, is_wrapped, .. } = parsed.credential;
+        let Credential { place, is_wrapped, .. } = parsed.credential;
+        let token = parsed.credential.token();
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::InvalidToken(VerifyError::Form(TokenError::TooLong)));
         }
@@ -571,9 +566,9 @@ impl<'t, 'k> Presented<'t, 'k> {
     /// A known token whose key has left the set is one like any other.
     fn forget_unless_signed(&mut self, signed: &Result<SignedToken<'t>, VerifyError>, position: usize) {
         if signed.is_err()
-            && let Some(Parsed { known: Some(_), credential, .. }) = self.tokens.get(position)
+            && let Some(known) = self.tokens.get(position).and_then(|parsed| parsed.credential.known())
         {
-            self.cache.remove(&credential.token);
+            self.cache.remove(known.text());
         }
     }
 

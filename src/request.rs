@@ -127,7 +127,8 @@ impl HeaderFields {
     /// Every name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.spans.iter().map(|span| {
-            let part = |start: usize, length: usize| self.bytes.get(start..start + length).unwrap_or_default();
+            let part =
+                |start: usize, length: usize| self.bytes.get(start..start + length).unwrap_or_default();
             (part(span.name, span.name_length), part(span.value, span.value_length))
         })
     }
@@ -212,8 +213,7 @@ impl RequestHead {
     /// The same head without the fields of these names, compared without case.
     #[must_use]
     pub fn without(&self, names: &[&[u8]]) -> Self {
-        let is_kept =
-            |field: &(&[u8], &[u8])| !names.iter().any(|name| field.0.eq_ignore_ascii_case(name));
+        let is_kept = |field: &(&[u8], &[u8])| !names.iter().any(|name| field.0.eq_ignore_ascii_case(name));
         let fields = self.fields.iter().filter(is_kept).collect();
         Self { fields, attributes: self.attributes.clone() }
     }
@@ -327,7 +327,8 @@ mod tests {
     fn fields_are_read_from_their_wire_form() {
         let fields = [(":method", "GET"), ("a", ""), ("x-b", "c d"), ("", "e")];
         let parsed = HeaderFields::parse(wire(&fields)).unwrap();
-        let expected: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let expected: Vec<_> =
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         assert_eq!(parsed.iter().collect::<Vec<_>>(), expected);
         assert!(HeaderFields::parse(Vec::new()).unwrap().is_empty());
         assert!(HeaderFields::parse(wire(&[])).unwrap().is_empty());

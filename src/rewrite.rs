@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::authorize::{Authenticated, Grant};
 use crate::config::{
     ClaimEncoding, ClaimToHeader, Config, HeaderName, HeaderPattern, HeaderSource, Location, PayloadHeader,
-    Provider, Requirement, fold,
+    Provider, Requirement, fold, fold_alike,
 };
 use crate::credential::{Place, passed_over, wrapped_headers};
 use crate::jose::base64url;
@@ -29,6 +29,9 @@ use crate::request::{
 /// missing: half a value could be somebody else's.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024;
 
+/// As many names are compared one by one.
+const FEW: usize = 8;
+
 /// What is done to the head of a request before it goes on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HeaderEdits {
@@ -41,14 +44,49 @@ pub struct HeaderEdits {
 /// The headers that the configuration can ever write, folded as backends may fold them.
 #[derive(Debug, Default)]
 pub struct OwnedHeaders {
-    /// Folded.
-    names: BTreeSet<Vec<u8>>,
+    /// Those that go, but for the ones below.
+    names: FoldedNames,
+    /// How others that go begin, folded, unless they carry credentials.
+    beginnings: BTreeSet<Vec<u8>>,
     /// Those that several claims of one request may go to.
     lists: BTreeSet<HeaderName>,
-    /// Further ones that are removed.
-    removed: Vec<HeaderPattern>,
-    /// Folded: those that carry credentials, which are removed once they are spent.
-    carriers: BTreeSet<Vec<u8>>,
+    /// Those that carry credentials, which are removed once they are spent.
+    carriers: FoldedNames,
+}
+
+/// Names of headers, folded. Whether a name is among them is found out without a copy of it, and mostly by its length.
+#[derive(Debug, Default)]
+struct FoldedNames {
+    /// Sorted, at the place of their length.
+    by_length: Vec<BTreeSet<Vec<u8>>>,
+}
+
+impl FoldedNames {
+    fn insert(&mut self, folded: Vec<u8>) {
+        let length = folded.len();
+        if self.by_length.len() <= length {
+            self.by_length.resize_with(length + 1, BTreeSet::new);
+        }
+        if let Some(names) = self.by_length.get_mut(length) {
+            names.insert(folded);
+        }
+    }
+
+    fn contains(&self, name: &[u8]) -> bool {
+        match self.by_length.get(name.len()) {
+            None => false,
+            Some(names) if names.len() > FEW => names.contains(&fold(name)),
+            Some(names) => names.iter().any(|known| fold_alike(known, name)),
+        }
+    }
+}
+
+impl FromIterator<Vec<u8>> for FoldedNames {
+    fn from_iter<T: IntoIterator<Item = Vec<u8>>>(folded: T) -> Self {
+        let mut names = Self::default();
+        folded.into_iter().for_each(|name| names.insert(name));
+        names
+    }
 }
 
 impl OwnedHeaders {
@@ -56,7 +94,7 @@ impl OwnedHeaders {
     pub fn of(config: &Config) -> Self {
         let outputs = config.providers.iter().flat_map(Provider::output_headers);
         let statuses = config.requirements().flat_map(Requirement::status_headers);
-        let names = outputs.chain(statuses).map(HeaderName::folded).collect();
+        let mut names: FoldedNames = outputs.chain(statuses).map(HeaderName::folded).collect();
         let mut lists = BTreeSet::new();
         let mut written = BTreeSet::new();
         for provider in &config.providers {
@@ -66,20 +104,24 @@ impl OwnedHeaders {
             let headers = provider.claim_to_headers.iter().map(|mapping| &mapping.header);
             lists.extend(headers.filter(|header| !written.insert(*header)).cloned());
         }
-        let removed =
-            config.providers.iter().flat_map(|provider| &provider.removed_headers).cloned().collect();
         let locations = config.providers.iter().flat_map(|provider| &provider.locations);
         let carriers = locations.filter_map(|location| match location {
             Location::Header { name, .. } => Some(name.folded()),
             Location::Query(_) | Location::Cookie(_) => None,
         });
-        Self { names, lists, removed, carriers: carriers.collect() }
+        let carriers: FoldedNames = carriers.collect();
+        let removed = || config.providers.iter().flat_map(|provider| &provider.removed_headers);
+        let removed_names = removed().filter_map(HeaderPattern::name).filter(|name| !carriers.contains(name));
+        removed_names.for_each(|name| names.insert(name.to_vec()));
+        let beginnings = removed().filter_map(HeaderPattern::beginning).map(<[u8]>::to_vec).collect();
+        Self { names, beginnings, lists, carriers }
     }
 
     fn are(&self, name: &[u8]) -> bool {
-        let name = fold(name);
-        self.names.contains(&name)
-            || (self.removed.iter().any(|pattern| pattern.matches(&name)) && !self.carriers.contains(&name))
+        let begins = |beginning: &Vec<u8>| {
+            name.get(..beginning.len()).is_some_and(|start| fold_alike(beginning, start))
+        };
+        self.names.contains(name) || (self.beginnings.iter().any(begins) && !self.carriers.contains(name))
     }
 
     /// Whether the proxy may have chosen a route with a policy by a header that goes: it chooses again once it is gone,
@@ -91,12 +133,16 @@ impl OwnedHeaders {
     }
 
     /// The names among `names` that a client must not send, each spelling once.
-    pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> BTreeSet<&'n [u8]> {
-        if self.names.is_empty() && self.removed.is_empty() {
-            return BTreeSet::new();
-        }
-        names.filter(|name| !name.starts_with(b":") && self.are(name)).collect()
+    pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Vec<&'n [u8]> {
+        each_once(names.filter(|name| !name.starts_with(b":") && self.are(name)))
     }
+}
+
+fn each_once<'n>(names: impl Iterator<Item = &'n [u8]>) -> Vec<&'n [u8]> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 impl HeaderEdits {
@@ -124,15 +170,13 @@ impl HeaderEdits {
 /// Takes credentials out of the request and leaves the rest of the places they were in byte for byte. Headers that hold
 /// more than a credential go whatever became of it.
 fn without_credentials(head: &RequestHead, places: &[Place], wrapped: &[&[u8]]) -> Vec<HeaderEdit> {
-    let spent: BTreeSet<_> = places
-        .iter()
-        .filter_map(|place| match place {
-            Place::Header(header) => Some(header.folded()),
-            Place::Query(_) | Place::Cookie(_) => None,
+    let is_spent = |name: &[u8]| {
+        places.iter().any(|place| match place {
+            Place::Header(header) => fold_alike(header.as_str().as_bytes(), name),
+            Place::Query(_) | Place::Cookie(_) => false,
         })
-        .collect();
-    let is_one_of_them = |name: &&[u8]| wrapped.contains(name) || spent.contains(&fold(name));
-    let headers: BTreeSet<_> = head.names().filter(is_one_of_them).collect();
+    };
+    let headers = each_once(head.names().filter(|name| wrapped.contains(name) || is_spent(name)));
     let mut edits: Vec<_> = headers.into_iter().map(HeaderEdit::remove).collect();
     edits.extend(without_parameters(head, places));
     edits.extend(without_cookies(head, places));
@@ -145,6 +189,9 @@ fn without_parameters(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit
         Place::Header(_) | Place::Cookie(_) => None,
     });
     let spent: Vec<_> = parameters.collect();
+    if spent.is_empty() {
+        return None;
+    }
     let is_spent = |name: &[u8]| spent.iter().any(|parameter| is_named(name, parameter));
     let (path, query) = split_target(head.target());
     let pairs: Vec<&[u8]> = query?.split(|byte| *byte == b'&').collect();
@@ -168,6 +215,9 @@ fn without_cookies(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
         Place::Header(_) | Place::Query(_) => None,
     });
     let spent: BTreeSet<_> = cookies.collect();
+    if spent.is_empty() {
+        return None;
+    }
     let is_spent = |name: &[u8]| spent.contains(name);
     let pairs: Vec<&[u8]> = head.values("cookie").flat_map(|line| line.split(|byte| *byte == b';')).collect();
     let is_kept = |pair: &&[u8]| !cookie_pairs(pair).any(|(name, _)| is_spent(name));
@@ -424,14 +474,14 @@ mod tests {
 
     #[test]
     fn only_the_credential_leaves_its_place() {
-        let cookie = |line| without_cookies(&head(&[("cookie", line)]), &[Place::Cookie("s".to_owned())]);
+        let cookie = |line| without_cookies(&head(&[("cookie", line)]), &[Place::Cookie("s".into())]);
         let replaced = |value: &str| Some(HeaderEdit::replace("cookie", value));
         assert_eq!(cookie("a=1; s=t; b=\"2\""), replaced("a=1; b=\"2\""));
         assert_eq!(cookie("s=t; b=2"), replaced("b=2"));
         assert_eq!(cookie("ss=1;s=t;  as=3"), replaced("ss=1;  as=3"));
         assert_eq!(cookie("s=t"), Some(HeaderEdit::remove(b"cookie")));
 
-        let query = |path| without_parameters(&head(&[(":path", path)]), &[Place::Query("t".to_owned())]);
+        let query = |path| without_parameters(&head(&[(":path", path)]), &[Place::Query("t".into())]);
         let replaced = |value: &str| Some(HeaderEdit::replace(":path", value));
         assert_eq!(query("/a?x=%2F&t=s&&y"), replaced("/a?x=%2F&&y"));
         assert_eq!(query("/a?%74=s"), replaced("/a"));
@@ -439,7 +489,8 @@ mod tests {
 
     #[test]
     fn a_client_cannot_have_the_next_proxy_remove_an_identity_header() {
-        let owned = OwnedHeaders { names: BTreeSet::from([fold(b"x-user-id")]), ..OwnedHeaders::default() };
+        let owned =
+            OwnedHeaders { names: [fold(b"x-user-id")].into_iter().collect(), ..OwnedHeaders::default() };
         let edit = |value| without_nominations(&head(&[("connection", value)]), &owned);
         assert_eq!(edit("Upgrade, X-User-Id"), Some(HeaderEdit::replace("connection", "Upgrade")));
         assert_eq!(edit("x_user_id"), Some(HeaderEdit::remove(b"connection")));
@@ -449,11 +500,12 @@ mod tests {
 
     #[test]
     fn every_spelling_of_an_owned_header_is_forged() {
-        let owned = OwnedHeaders { names: BTreeSet::from([fold(b"x-user-id")]), ..OwnedHeaders::default() };
+        let owned =
+            OwnedHeaders { names: [fold(b"x-user-id")].into_iter().collect(), ..OwnedHeaders::default() };
         let names =
             [&b"x-user-id"[..], b"X-User-Id", b"x_user_id", b"X-User_ID", b"x.user.id", b"x-user", b":path"];
         let forged = owned.forged(names.into_iter());
         assert_eq!(forged.len(), 5, "{forged:?}");
-        assert!(!forged.contains(&b"x-user"[..]));
+        assert!(!forged.contains(&&b"x-user"[..]));
     }
 }

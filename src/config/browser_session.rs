@@ -47,7 +47,8 @@ pub(super) fn browser_session(
         None => "__session",
         Some(node) => {
             let name = cookie_name(&node)?;
-            let is_it = |location: &Location| matches!(location, Location::Cookie(cookie) if cookie == name);
+            let is_it =
+                |location: &Location| matches!(location, Location::Cookie(cookie) if **cookie == *name);
             if !locations.iter().any(is_it) {
                 let found = format!("{name:?}, a cookie that no credential is taken from");
                 return Err(node.error(found, "one of \"from_cookies\""));

@@ -1,6 +1,7 @@
 //! Header names that the configuration mentions.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::error::ConfigError;
 use super::value::Node;
@@ -21,7 +22,7 @@ const RESERVED: [&str; 10] = [
 
 /// A header field name (RFC 9110 section 5.1), in lower case.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct HeaderName(String);
+pub struct HeaderName(Arc<str>);
 
 impl HeaderName {
     /// The name in lower case.
@@ -38,7 +39,7 @@ impl HeaderName {
 
     /// A name that is known to be one, in lower case.
     pub(super) fn known(name: &'static str) -> Self {
-        Self(name.to_owned())
+        Self(name.into())
     }
 
     pub(super) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
@@ -48,7 +49,7 @@ impl HeaderName {
     /// `name`, if it is one.
     pub(super) fn from_text(name: &str) -> Option<Self> {
         let is_name = !name.is_empty() && name.bytes().all(is_token_char);
-        is_name.then(|| Self(name.to_ascii_lowercase()))
+        is_name.then(|| Self(name.to_ascii_lowercase().into()))
     }
 
     /// A header that the filter will write.
@@ -73,6 +74,16 @@ impl HeaderPattern {
     /// Whether a folded name is one of them.
     pub fn matches(&self, folded: &[u8]) -> bool {
         if self.is_prefix { folded.starts_with(&self.folded) } else { folded == self.folded }
+    }
+
+    /// The one folded name, unless they are all with the same beginning.
+    pub fn name(&self) -> Option<&[u8]> {
+        (!self.is_prefix).then_some(&*self.folded)
+    }
+
+    /// The folded beginning, unless it is one name.
+    pub fn beginning(&self) -> Option<&[u8]> {
+        self.is_prefix.then_some(&*self.folded)
     }
 
     /// A name, or the beginning of names and a `*`.
@@ -108,14 +119,23 @@ pub(crate) fn is_token_char(byte: u8) -> bool {
 
 /// See [`HeaderName::folded`].
 pub(crate) fn fold(name: &[u8]) -> Vec<u8> {
-    name.iter()
-        .map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
-        .collect()
+    name.iter().copied().map(fold_byte).collect()
+}
+
+/// See [`HeaderName::folded`].
+const fn fold_byte(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+/// Whether backends may fold both names to the same.
+pub(crate) fn fold_alike(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len()
+        && name.iter().zip(other).all(|(byte, other)| fold_byte(*byte) == fold_byte(*other))
 }
 
 #[cfg(test)]
 impl HeaderName {
     pub(crate) fn for_test(name: &str) -> Self {
-        Self(name.to_owned())
+        Self(name.into())
     }
 }

@@ -30,12 +30,13 @@ mod string_matcher;
 mod value;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use browser_session::fields as browser_session_fields;
 pub use error::ConfigError;
 pub use header_name::{HeaderName, HeaderPattern};
-pub(crate) use header_name::{fold, is_token_char};
+pub(crate) use header_name::{fold, fold_alike, is_token_char};
 pub(crate) use keys_by_kid::is_uuid;
 pub use policies::{AudienceForm, ClaimEncoding, Policies, SeveralCredentials, Wording};
 pub use preset::{preset_fields, presets};
@@ -81,6 +82,8 @@ pub struct Config {
     pub answers: Answers,
     /// What becomes of several credentials for one provider.
     pub several_credentials: SeveralCredentials,
+    /// Whether some provider takes credentials that are wrapped in something else.
+    pub has_wrapped_credentials: bool,
     /// What stands in the names of metrics; nothing when empty.
     pub stat_prefix: String,
     /// What is allowed but probably not meant, one sentence each.
@@ -467,9 +470,9 @@ pub enum Location {
         wrapping: Option<Wrapping>,
     },
     /// A query parameter, by its decoded name.
-    Query(String),
+    Query(Arc<str>),
     /// A cookie.
-    Cookie(String),
+    Cookie(Arc<str>),
 }
 
 /// A JSON object that a token travels in, with what is no business of the upstream.
@@ -651,6 +654,8 @@ impl Config {
         // For the names of metrics, which are those of the host.
         let stat_prefix = top.take("stat_prefix")?.map_or(Ok(""), |node| node.string())?.to_owned();
         top.finish(NOT_BUILT)?;
+        let mut locations = providers.iter().flat_map(|provider| &provider.locations);
+        let has_wrapped_credentials = locations.any(Location::is_wrapped);
         let mut config = Self {
             rules,
             filter_state_rules: filter_state_rules.transpose()?,
@@ -659,6 +664,7 @@ impl Config {
             bypass_cors_preflight,
             answers: Answers { wording: policies.wording, realm, strip },
             several_credentials: policies.several_credentials,
+            has_wrapped_credentials,
             stat_prefix,
             warnings: Vec::new(),
             providers,

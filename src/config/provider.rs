@@ -360,10 +360,10 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
         }
     }
     if let Some(node) = fields.take_unless("from_params", &FROM)? {
-        locations.extend(node.strings()?.into_iter().map(Location::Query));
+        locations.extend(node.strings()?.into_iter().map(|name| Location::Query(name.into())));
     }
     if let Some(node) = fields.take_unless("from_cookies", &FROM)? {
-        locations.extend(node.strings()?.into_iter().map(Location::Cookie));
+        locations.extend(node.strings()?.into_iter().map(|name| Location::Cookie(name.into())));
     }
     if locations.is_empty() {
         locations.push(Location::Header {
@@ -371,7 +371,7 @@ fn locations(fields: &mut Fields<'_>) -> Result<Vec<Location>, ConfigError> {
             value_prefix: "Bearer ".to_owned(),
             wrapping: None,
         });
-        locations.push(Location::Query("access_token".to_owned()));
+        locations.push(Location::Query("access_token".into()));
     }
     // Of two prefixes of one header, the longer one is the better match.
     locations.sort_by_key(|location| match location {

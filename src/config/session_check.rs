@@ -374,7 +374,7 @@ fn forward_auth(
         locations.iter().any(|place| matches!(place, Location::Header { name: other, .. } if other == name))
     };
     let is_cookie = |name: &String| {
-        locations.iter().any(|place| matches!(place, Location::Cookie(other) if other == name))
+        locations.iter().any(|place| matches!(place, Location::Cookie(other) if **other == **name))
     };
     let request_headers: Vec<_> =
         match (fields.written("request_headers")?, fields.default("request_headers")) {

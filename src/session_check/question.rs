@@ -156,7 +156,8 @@ fn forward_auth(
     let mut cookies = String::new();
     for name in &settings.cookies {
         let carries_it = carrier == Carrier::Cookie(name);
-        let may_carry = |location: &Location| matches!(location, Location::Cookie(other) if other == name);
+        let may_carry =
+            |location: &Location| matches!(location, Location::Cookie(other) if **other == **name);
         if !carries_it && !are_together && provider.locations.iter().any(may_carry) {
             continue;
         }

@@ -25,7 +25,7 @@ const MAY_NAME: [(&str, &[&str]); 25] = [
     ("browser_session", &["config", "jose", "json", "request", "time", "verify"]),
     ("rejection", &["browser_session", "config", "jose", "request", "verify"]),
     ("rule", &["config", "matcher", "path", "rejection", "request"]),
-    ("credential", &["browser_session", "config", "json", "rejection", "request", "time"]),
+    ("credential", &["browser_session", "cache", "config", "json", "rejection", "request", "time"]),
     ("authorize", &["config", "credential", "rejection", "session_check", "verify"]),
     ("export", &["authorize", "config", "json", "rejection"]),
     (

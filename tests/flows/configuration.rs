@@ -56,7 +56,7 @@ fn what_is_not_written_has_the_value_of_jwt_authn() {
     assert_eq!(provider.clock_skew.as_secs(), 60);
     assert!(!provider.forward && provider.require_expiration && provider.audiences.allowed.is_empty());
     assert_eq!(provider.locations.len(), 2);
-    assert!(matches!(&provider.locations[1], Location::Query(name) if name == "access_token"));
+    assert!(matches!(&provider.locations[1], Location::Query(name) if **name == *"access_token"));
     let edge_authn::config::KeySource::Remote(remote) = &provider.keys else { panic!() };
     assert_eq!((remote.schedule.cache_duration.as_secs(), remote.timeout.as_secs()), (600, 5));
     let KeyPlace::Jwks(endpoint) = &remote.place else { panic!() };

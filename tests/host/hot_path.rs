@@ -8,7 +8,10 @@ use super::scene::{KEY, START, Scene, bearer, claims, configuration, filter_path
 /// What a browser's request has besides.
 fn usual(mut request: super::scene::Headers) -> super::scene::Headers {
     for (name, value) in [
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0",
+        ),
         ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
         ("accept-encoding", "gzip, deflate, br"),
         ("accept-language", "en-GB,en;q=0.5"),
