@@ -1,11 +1,33 @@
 #!/usr/bin/env python3
 """Splits a module: split.py BUILT SHIPPED SYMBOLS
 
-SHIPPED is BUILT without its custom section `name`, a fifth of it, which is of use to debuggers alone. SYMBOLS is BUILT as it
-is: with it a function index in a stack trace of a proxy's log has a name, and both have the same code.
+SHIPPED is BUILT without its custom section `name`, a fifth of it, which is of use to debuggers alone, and without the
+callbacks that the filter does nothing in: the SDK exports all that there are, and a host enters the VM for each that is
+exported. SYMBOLS is BUILT as it is: with it a function index in a stack trace of a proxy's log has a name, and both have
+the same code.
 """
 
 import sys
+
+
+# What hosts look for. All others are the SDK's.
+EXPORTS = {
+    b"memory",
+    b"_initialize",
+    b"proxy_abi_version_0_2_1",
+    b"proxy_on_memory_allocate",
+    b"proxy_on_context_create",
+    b"proxy_on_vm_start",
+    b"proxy_on_configure",
+    b"proxy_on_tick",
+    b"proxy_on_request_headers",
+    b"proxy_on_request_body",
+    b"proxy_on_request_trailers",
+    b"proxy_on_http_call_response",
+    b"proxy_on_delete",
+}
+
+EXPORT_SECTION = 7
 
 
 def leb128(data, at):
@@ -20,7 +42,34 @@ def leb128(data, at):
             return value, at
 
 
-def without_names(module):
+def to_leb128(value):
+    encoded = bytearray()
+    while True:
+        byte, value = value & 0x7F, value >> 7
+        encoded.append(byte | (0x80 if value else 0))
+        if not value:
+            return bytes(encoded)
+
+
+def needed_exports(section):
+    """The export section (core specification, section 5.5.10) with nothing but EXPORTS, all of which must be there."""
+    count, at = leb128(section, 0)
+    kept = {}
+    for _ in range(count):
+        start = at
+        length, at = leb128(section, at)
+        name = section[at : at + length]
+        # Behind the name are a byte for the kind and an index.
+        _, at = leb128(section, at + length + 1)
+        if name in EXPORTS:
+            kept[name] = section[start:at]
+    missing = EXPORTS - kept.keys()
+    if missing:
+        sys.exit(f"error: the module does not export {sorted(missing)}")
+    return to_leb128(len(kept)) + b"".join(kept.values())
+
+
+def shipped_form(module):
     if module[:8] != b"\0asm\1\0\0\0":
         sys.exit("error: not a WebAssembly module")
     kept = bytearray(module[:8])
@@ -33,7 +82,10 @@ def without_names(module):
         if kind == 0:
             length, name = leb128(module, start)
             is_names = module[name : name + length] == b"name"
-        if not is_names:
+        if kind == EXPORT_SECTION:
+            section = needed_exports(module[start:end])
+            kept += bytes([kind]) + to_leb128(len(section)) + section
+        elif not is_names:
             kept += module[at:end]
         at = end
     return bytes(kept)
@@ -49,7 +101,7 @@ def main():
     with open(built, "rb") as file:
         module = file.read()
     write(symbols, module)
-    write(shipped, without_names(module))
+    write(shipped, shipped_form(module))
 
 
 main()

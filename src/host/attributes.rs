@@ -8,25 +8,25 @@ use crate::host::calls;
 use crate::request::{Attributes, RoutePolicy};
 
 /// The metadata of the route that Envoy has chosen, in our namespace.
-const ROUTE_METADATA: [&str; 4] = ["xds", "route_metadata", "filter_metadata", "edge_authn"];
+const ROUTE_METADATA: &str = "xds\0route_metadata\0filter_metadata\0edge_authn";
 
 /// What the host says of the running request, as far as the configuration asks for it.
 pub(super) fn of_request(config: &Config) -> Attributes {
     let filter_state = config.filter_state_rules.as_ref();
     Attributes {
         route: route(),
-        filter_state: filter_state.and_then(|rules| calls::property(&["filter_state", &rules.name])),
+        filter_state: filter_state
+            .and_then(|rules| calls::property(&format!("filter_state\0{}", rules.name))),
     }
 }
 
 /// `disabled: true` or `requirement_name: "..."` of the route. The namespace is asked for first, since most routes say
 /// nothing.
 fn route() -> RoutePolicy {
-    let [root, metadata, filters, namespace] = ROUTE_METADATA;
-    if calls::property(&ROUTE_METADATA).is_none() {
+    if calls::property(ROUTE_METADATA).is_none() {
         return RoutePolicy::Rules;
     }
-    let field = |name| calls::property(&[root, metadata, filters, namespace, name]);
+    let field = |name| calls::property(&format!("{ROUTE_METADATA}\0{name}"));
     // A boolean is one byte.
     match (field("disabled").as_deref(), field("requirement_name")) {
         (Some([1]), _) => RoutePolicy::Disabled,

@@ -207,9 +207,9 @@ pub(super) fn set_tick_period(period: Option<Duration>) -> Result<(), HostError>
     check("proxy_set_tick_period_milliseconds", status)
 }
 
-/// A property of the effective context; `None` when the host has none of this path.
-pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
-    let path = path.join("\0");
+/// A property of the effective context, by the names that lead to it with a NUL between; `None` when the host has none
+/// of this path.
+pub(super) fn property(path: &str) -> Option<Vec<u8>> {
     let mut data = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: pointer and length are those of `path`; both out-pointers are valid for writing.

@@ -123,7 +123,7 @@ impl SharedGateway {
     /// Answers the request of the running stream, or has it wait.
     pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead, passed: &Passed) -> Outcome {
         let arrived = clock::now();
-        let decided = self.with(|gateway| gateway.decide(&head));
+        let decided = self.with(|gateway| gateway.decide(&head, arrived));
         let own_errand = self.with(|gateway| gateway.own_errand(&decided.decision));
         // Nobody waits for it: nobody is told when the timer cannot be set, and the next request tries again.
         log_at(LogLevel::Debug, self.with(Gateway::hasten_for_checks));
@@ -313,9 +313,9 @@ impl Gateway {
     }
 
     /// The answer to a request as it stands now.
-    fn decide(&mut self, head: &RequestHead) -> Decided {
+    fn decide(&mut self, head: &RequestHead, now: UnixTime) -> Decided {
         match &mut self.engine {
-            Some(engine) => engine.decide(head, clock::now()),
+            Some(engine) => engine.decide(head, now),
             None => no_configuration(),
         }
     }

@@ -80,10 +80,12 @@ impl Context for Stream {
             resume();
         }
     }
+}
 
-    fn on_done(&mut self) -> bool {
+/// The request is over, whatever became of it. Like the end of the root not said in `proxy_on_done`.
+impl Drop for Stream {
+    fn drop(&mut self) {
         self.gateway.with(|gateway| gateway.forget(self.context_id));
-        true
     }
 }
 

@@ -79,7 +79,7 @@ fn the_module_imports_nothing_that_a_host_may_lack() {
 #[test]
 fn the_module_exports_what_hosts_look_for() {
     let exports = filter().exports();
-    for (name, ty) in [
+    let expected = [
         ("proxy_abi_version_0_2_1", "func()"),
         ("_initialize", "func()"),
         ("proxy_on_memory_allocate", "func(i32) -> i32"),
@@ -90,14 +90,19 @@ fn the_module_exports_what_hosts_look_for() {
         ("proxy_on_request_headers", "func(i32, i32, i32) -> i32"),
         ("proxy_on_request_trailers", "func(i32, i32) -> i32"),
         ("proxy_on_http_call_response", "func(i32, i32, i32, i32, i32)"),
-        ("proxy_on_done", "func(i32) -> i32"),
-        ("proxy_on_log", "func(i32)"),
+        ("proxy_on_request_body", "func(i32, i32, i32) -> i32"),
         ("proxy_on_delete", "func(i32)"),
-    ] {
+    ];
+    for (name, ty) in expected {
         let found = exports.iter().find(|(export, _)| export == name);
         assert_eq!(found.map(|(_, ty)| ty.as_str()), Some(ty), "{name}");
     }
     assert!(exports.iter().any(|(name, _)| name == "memory"));
+    // Each further callback would be one more way into the VM for every request.
+    let others = exports
+        .iter()
+        .filter(|(name, _)| name != "memory" && expected.iter().all(|(wanted, _)| wanted != name));
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&(String, String)>::new());
     let abis: Vec<_> = exports.iter().filter(|(name, _)| name.starts_with("proxy_abi_version")).collect();
     assert_eq!(abis.len(), 1, "one ABI is spoken: {abis:?}");
     // A host takes `_start` for the sign of a command and then calls no `_initialize`.
