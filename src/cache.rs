@@ -116,6 +116,21 @@ impl TokenCache {
         Self { rings, places: BTreeMap::new(), bytes: 0, max_bytes }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The memory that they take, in bytes; at most [`MAX_BYTES`].
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What is known of this token.
     pub fn get(&self, token: &[u8]) -> Option<Rc<KnownToken>> {
         let Place { ring, slot } = *self.places.get(&tail(token)?)?;

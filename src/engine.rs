@@ -75,6 +75,11 @@ impl Engine {
         &self.config
     }
 
+    /// The tokens that were good and are kept.
+    pub const fn known_tokens(&self) -> &TokenCache {
+        &self.cache
+    }
+
     /// The headers that no client may send.
     pub const fn owned_headers(&self) -> &OwnedHeaders {
         &self.owned_headers

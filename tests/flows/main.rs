@@ -45,6 +45,7 @@ mod stack_auth;
 mod support;
 mod third_review;
 mod timeline;
+mod token_cache;
 mod two_providers;
 
 #[path = "../../demo/tokens.rs"]
