@@ -10,16 +10,16 @@ use crate::request::{hex_pair, percent_decode, split_target};
 
 /// What a request target can be read as.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RequestPath {
+pub enum RequestPath<'t> {
     /// Every backend reads this path alike.
     Plain {
         /// As it was sent.
-        sent: String,
+        sent: &'t str,
         /// With its percent-encoding resolved as far as it does not change its meaning, and in capitals where it stays:
         /// what normalising proxies make of it.
-        normal: String,
+        normal: Cow<'t, str>,
         /// With its percent-encoding resolved, so that no spelling of a character (`%40`, `@`) is missed by a rule.
-        decoded: String,
+        decoded: Cow<'t, str>,
     },
     /// Backends may read it differently. Rules must hold for each reading.
     Ambiguous {
@@ -33,16 +33,20 @@ pub enum RequestPath {
     Unreadable,
 }
 
-impl RequestPath {
+impl<'t> RequestPath<'t> {
     /// The path of a request target; its query does not count.
-    pub fn of(target: &[u8]) -> Self {
+    pub fn of(target: &'t [u8]) -> Self {
         let (raw, _) = split_target(target);
+        let Ok(sent) = str::from_utf8(raw) else { return Self::Unreadable };
+        if !raw.contains(&b'%') && is_plain(raw, sent) {
+            // Most paths are: there is nothing to decode.
+            return Self::Plain { sent, normal: Cow::Borrowed(sent), decoded: Cow::Borrowed(sent) };
+        }
         let Some(decoded) = text_of(raw) else { return Self::Unreadable };
-        let Ok(sent) = String::from_utf8(raw.to_vec()) else { return Self::Unreadable };
         // Nothing is lost here: what is not a letter or digit of an encoding stays as it is.
         let Ok(normal) = String::from_utf8(normalise(&in_capitals(raw))) else { return Self::Unreadable };
         if is_plain(raw, &decoded) {
-            return Self::Plain { sent, normal, decoded };
+            return Self::Plain { sent, normal: normal.into(), decoded: decoded.into() };
         }
         let has_one_root = decoded.starts_with('/') && !raw.starts_with(b"//");
         let is_listed = has_one_root
@@ -52,7 +56,7 @@ impl RequestPath {
         match (is_listed, text_of(&normalise(raw)), text_of(&normalise(decoded.as_bytes()))) {
             (true, Some(normalised), Some(decoded_first)) => {
                 let (mut encoded, mut decoded) =
-                    (vec![sent, normal], vec![decoded, normalised, decoded_first]);
+                    (vec![sent.to_owned(), normal], vec![decoded, normalised, decoded_first]);
                 encoded.dedup();
                 decoded.dedup();
                 Self::Ambiguous { encoded, decoded }
@@ -100,7 +104,16 @@ fn is_plain(raw: &[u8], decoded: &str) -> bool {
         && raw.iter().all(is_unambiguous)
         && !encodes_delimiter(raw)
         && !hides_encoding(decoded)
-        && normalise(raw) == *decode_unreserved(raw)
+        && is_resolved(&decode_unreserved(raw))
+}
+
+/// Whether a path without parameters has nothing in it that [`normalise`] would resolve.
+fn is_resolved(path: &[u8]) -> bool {
+    let mut segments = path.split(|byte| *byte == b'/');
+    let (before_root, last) = (segments.next(), segments.next_back());
+    before_root == Some(b"")
+        && last.is_some_and(|last| !matches!(last, b"." | b".."))
+        && !segments.any(|segment| matches!(segment, b"" | b"." | b".."))
 }
 
 /// Whether a percent-encoding of `raw` stands for a delimiter or a control byte.
@@ -231,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn a_path_in_which_nothing_is_encoded_is_not_copied() {
+        for path in ["/", "/a/b.c-d_e~f/?x=%2F"] {
+            let path = RequestPath::of(path.as_bytes());
+            let is_borrowed = |form: &Cow<'_, str>| matches!(form, Cow::Borrowed(_));
+            assert!(
+                matches!(&path, RequestPath::Plain { normal, decoded, .. } if is_borrowed(normal) && is_borrowed(decoded)),
+                "{path:?}"
+            );
+        }
+    }
+
+    #[test]
     fn what_backends_may_read_differently_lists_its_readings() {
         for (path, expected) in [
             ("/a//b", &["/a//b", "/a/b"][..]),
@@ -296,10 +321,15 @@ mod tests {
         }
 
         #[test]
+        fn what_is_resolved_stays_as_it_is(path in "[/.a]{0,8}") {
+            prop_assert_eq!(is_resolved(path.as_bytes()), normalise(path.as_bytes()) == path.as_bytes());
+        }
+
+        #[test]
         fn a_plain_path_is_its_own_normal_form(path in "(/[a-z.%2ef;/\\\\]{0,6}){0,4}") {
             if let RequestPath::Plain { sent, decoded, .. } = RequestPath::of(path.as_bytes()) {
-                prop_assert_eq!(normal(&decoded), decoded);
-                prop_assert_eq!(sent, path);
+                prop_assert_eq!(normal(&decoded), &*decoded);
+                prop_assert_eq!(sent, &path);
             }
         }
     }

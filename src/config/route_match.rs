@@ -149,7 +149,12 @@ impl RouteMatch {
     /// Whether every request that has a path is meant.
     pub fn catches_all(&self) -> bool {
         let is_root = matches!(&self.path, PathSpecifier::Prefix(prefix) if prefix.written == "/");
-        is_root && self.headers.is_empty() && self.query_parameters.is_empty()
+        is_root && !self.has_conditions()
+    }
+
+    /// Whether it asks for more than a path.
+    pub fn has_conditions(&self) -> bool {
+        self.path == PathSpecifier::Connect || !self.headers.is_empty() || !self.query_parameters.is_empty()
     }
 }
 
@@ -198,7 +203,7 @@ fn pattern(node: &Node<'_>, case_sensitive: bool) -> Result<PathPattern, ConfigE
         return Err(node.expected("a path without a query"));
     }
     if let RequestPath::Plain { sent, decoded, .. } = RequestPath::of(path.as_bytes()) {
-        return Ok(PathPattern { written: sent, decoded, case_sensitive });
+        return Ok(PathPattern { written: sent.to_owned(), decoded: decoded.into_owned(), case_sensitive });
     }
     match RequestPath::of(&normalise(path.as_bytes())) {
         RequestPath::Plain { sent, .. } => {
