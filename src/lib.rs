@@ -25,6 +25,7 @@ pub mod matcher;
 pub mod path;
 pub mod regex;
 pub mod rule;
+pub mod rule_index;
 pub mod uri_template;
 
 pub mod browser_session;

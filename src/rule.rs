@@ -4,6 +4,8 @@
 //! matches, else the rule for its filter state. A path that different backends read differently is held against the
 //! rules once for each reading: a reading never relaxes what another one demands.
 
+use std::mem;
+
 use crate::config::{Config, NoRule, PathSpecifier, Requirement, Rule};
 use crate::matcher::{Form, Scrutiny};
 use crate::path::RequestPath;
@@ -40,21 +42,22 @@ pub fn select<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirem
 }
 
 fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requirement, Rejection> {
-    let has_strict_rule = config.rules.iter().any(|rule| !rule.relaxes_authentication());
+    let rules = &config.rules;
     let mut outcomes = Outcomes::default();
     // A tunnel has no path to be read in one way or another. A rule for paths is not for it, as in Envoy, but does not
     // let it pass either, as it does there.
     if head.target().is_empty() {
         let is_tunnel = |rule: &Rule, _| rule.matcher.path == PathSpecifier::Connect;
-        if outcomes.add(head, config.rules.iter(), is_tunnel, |_| true) {
+        if outcomes.add(head, rules.candidates([]), is_tunnel, |_| true) {
             return outcomes.agreed(false);
         }
-        outcomes.add_unreadable(config, head, has_strict_rule);
-        return outcomes.agreed(has_strict_rule);
+        outcomes.add_unreadable(config, head);
+        return outcomes.agreed(rules.has_strict_rule());
     }
     match RequestPath::of(head.target()) {
         RequestPath::Plain { sent, normal, decoded } => {
-            let forms = [Form::Encoded(&sent), Form::Decoded(&decoded), Form::Encoded(&normal)];
+            let candidates = rules.candidates([sent, &decoded, &normal]);
+            let forms = [Form::Encoded(sent), Form::Decoded(&decoded), Form::Encoded(&normal)];
             // The proxy routes by the path as it was sent: what it takes for another path is not open. What a
             // normalising proxy would take it for counts for those rules alone that demand a token.
             let [sent, decoded, _] = forms;
@@ -64,7 +67,7 @@ fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requiremen
             };
             // Who reads it as it was sent goes on to the next rule.
             let is_as_sent = |rule: &Rule| rule.matcher.is_for_path(&[sent], Scrutiny::Every);
-            if !outcomes.add(head, config.rules.iter(), is_for, is_as_sent) {
+            if !outcomes.add(head, candidates, is_for, is_as_sent) {
                 outcomes.add_fallback(config, head);
             }
             outcomes.agreed(false)
@@ -73,31 +76,32 @@ fn by_rules<'c>(config: &'c Config, head: &RequestHead) -> Result<&'c Requiremen
             let encoded = encoded.iter().map(|path| Form::Encoded(path));
             for reading in encoded.chain(decoded.iter().map(|path| Form::Decoded(path))) {
                 let is_for = |rule: &Rule, scrutiny| rule.matcher.is_for_path(&[reading], scrutiny);
-                let rules = config.rules.iter().filter(|rule| counts_in_doubt(rule, has_strict_rule));
-                if !outcomes.add(head, rules, is_for, |_| true) {
+                let candidates =
+                    rules.candidates([reading.text()]).filter(|rule| rules.counts_in_doubt(rule));
+                if !outcomes.add(head, candidates, is_for, |_| true) {
                     outcomes.add_fallback(config, head);
                 }
             }
-            outcomes.agreed(has_strict_rule)
+            outcomes.agreed(rules.has_strict_rule())
         }
         RequestPath::Unreadable => {
-            outcomes.add_unreadable(config, head, has_strict_rule);
-            outcomes.agreed(has_strict_rule)
+            outcomes.add_unreadable(config, head);
+            outcomes.agreed(rules.has_strict_rule())
         }
     }
 }
 
-/// Whether a rule counts for a path that is not plain: only those that demand a verified token do or, where there is
-/// none of them to walk around, those that look at a token at all; and those behind which there is nothing more.
-fn counts_in_doubt(rule: &Rule, has_strict_rule: bool) -> bool {
-    let is_guarding =
-        if has_strict_rule { !rule.relaxes_authentication() } else { rule.requirement != Requirement::None };
-    is_guarding || rule.matcher.catches_all()
-}
-
-/// What each way to read a request asks for.
+/// What all the ways to read a request ask for that have been looked at.
 #[derive(Debug, Default)]
-struct Outcomes<'c>(Vec<Result<&'c Requirement, Rejection>>);
+enum Outcomes<'c> {
+    /// There was none.
+    #[default]
+    None,
+    /// Those that ask for something ask for the same.
+    Agreed(Result<&'c Requirement, Rejection>),
+    /// They do not, whatever else there is.
+    Disagreed,
+}
 
 impl<'c> Outcomes<'c> {
     /// Adds what the first matching rule asks for, and what later ones ask for as long as it is in doubt whether an
@@ -113,7 +117,7 @@ impl<'c> Outcomes<'c> {
         for rule in rules {
             let scrutiny = rule.scrutiny();
             if is_for_path(rule, scrutiny) && rule.matcher.conditions_hold(head, scrutiny) {
-                self.0.push(Ok(&rule.requirement));
+                self.add_one(Ok(&rule.requirement));
                 if is_as_sent(rule) && rule.matcher.conditions_hold(head, Scrutiny::Every) {
                     return true;
                 }
@@ -123,13 +127,12 @@ impl<'c> Outcomes<'c> {
     }
 
     /// Adds what any path may be asked for.
-    fn add_unreadable(&mut self, config: &'c Config, head: &RequestHead, has_strict_rule: bool) {
-        for rule in config.rules.iter().filter(|rule| counts_in_doubt(rule, has_strict_rule)) {
-            let scrutiny = rule.scrutiny();
-            if rule.matcher.conditions_hold(head, scrutiny) {
-                self.0.push(Ok(&rule.requirement));
+    fn add_unreadable(&mut self, config: &'c Config, head: &RequestHead) {
+        for rule in config.rules.for_any_path() {
+            if rule.matcher.conditions_hold(head, rule.scrutiny()) {
+                self.add_one(Ok(&rule.requirement));
             }
-            if rule.matcher.catches_all() {
+            if rule.matcher.catches_all() || matches!(self, Self::Disagreed) {
                 return;
             }
         }
@@ -138,34 +141,29 @@ impl<'c> Outcomes<'c> {
 
     /// Adds what is asked for where no rule matches.
     fn add_fallback(&mut self, config: &'c Config, head: &RequestHead) {
-        self.0.push(when_no_rule_matches(config, head));
+        self.add_one(when_no_rule_matches(config, head));
     }
 
-    /// What all of them ask for, if those that ask for something ask for the same. With `is_guarded`, asking for
-    /// nothing is not enough.
+    fn add_one(&mut self, outcome: Result<&'c Requirement, Rejection>) {
+        *self = match (mem::take(self), outcome) {
+            (Self::None, first) => Self::Agreed(first),
+            (Self::Agreed(first), second) if first == second => Self::Agreed(first),
+            // Of a requirement that needs a token and one that does not, the former holds for both.
+            (Self::Agreed(Ok(first)), Ok(second)) if rank(first) > rank(second) => Self::Agreed(Ok(first)),
+            (Self::Agreed(Ok(first)), Ok(second)) if rank(first) < rank(second) => Self::Agreed(Ok(second)),
+            _ => Self::Disagreed,
+        };
+    }
+
+    /// What all of them ask for. With `is_guarded`, asking for nothing is not enough.
     fn agreed(self, is_guarded: bool) -> Result<&'c Requirement, Rejection> {
-        let mut outcomes = self.0.into_iter();
-        let Some(mut agreed) = outcomes.next() else { return Err(Rejection::AmbiguousRequest) };
-        for outcome in outcomes {
-            agreed = match (agreed, outcome) {
-                (first, second) if first == second => first,
-                // Of a requirement that needs a token and one that does not, the former holds for both.
-                (Ok(first), Ok(second)) if rank(first) > rank(second) => Ok(first),
-                (Ok(first), Ok(second)) if rank(first) < rank(second) => Ok(second),
-                _ => return Err(Rejection::AmbiguousRequest),
-            };
+        match self {
+            Self::None | Self::Disagreed => Err(Rejection::AmbiguousRequest),
+            Self::Agreed(Ok(requirement)) if is_guarded && !requirement.needs_token() => {
+                Err(Rejection::AmbiguousRequest)
+            }
+            Self::Agreed(agreed) => agreed,
         }
-        match agreed {
-            Ok(requirement) if is_guarded && !requirement.needs_token() => Err(Rejection::AmbiguousRequest),
-            agreed => agreed,
-        }
-    }
-}
-
-impl Rule {
-    /// How much of what a request can be read as must be meant by this rule.
-    fn scrutiny(&self) -> Scrutiny {
-        if self.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any }
     }
 }
 
@@ -190,10 +188,28 @@ fn when_no_rule_matches<'c>(config: &'c Config, head: &RequestHead) -> Result<&'
     }
 }
 
+impl Rule {
+    /// How much of what a request can be read as must be meant by this rule: asked first of each that is looked at.
+    fn scrutiny(&self) -> Scrutiny {
+        #[cfg(test)]
+        tests::LOOKED_AT.set(tests::LOOKED_AT.get() + 1);
+        if self.relaxes_authentication() { Scrutiny::Every } else { Scrutiny::Any }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::config::ProviderId;
+
+    thread_local! {
+        /// How many rules have been looked at.
+        pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn config(rules: &str) -> Config {
         let keys = r#"{"remote_jwks":{"http_uri":{"uri":"https://a/","cluster":"a"}}}"#;
@@ -328,5 +344,120 @@ mod tests {
         assert_eq!(select(&config, b"/"), Ok(&Requirement::None));
         config.when_no_rule_matches = NoRule::Deny;
         assert_eq!(select(&config, b"/"), Err(Rejection::NoRule));
+    }
+
+    /// How many rules a request is held against, of so many that are for one path each and demand a token of `a`.
+    fn looked_at(number: usize, method: &str, target: &str) -> usize {
+        let requires = r#""requires":{"provider_name":"a"}"#;
+        let rule = |number| format!(r#"{{"match":{{"prefix":"/service-{number:04}/"}},{requires}}}"#);
+        let config = config(&(0..number).map(rule).collect::<Vec<_>>().join(","));
+        let fields = [(":method", method), (":path", target)];
+        let fields = fields.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        LOOKED_AT.set(0);
+        let _ = super::select(&config, &RequestHead::new(fields.to_vec()));
+        LOOKED_AT.get()
+    }
+
+    #[test]
+    fn no_more_rules_are_looked_at_where_there_are_more() {
+        for (number, name) in [(10, "service-0009"), (1_000, "service-0999")] {
+            let looked_at = |method, target: &str| looked_at(number, method, &target.replace("NAME", name));
+            assert_eq!(looked_at("GET", "/NAME/x?y"), 1, "plain, of {number}");
+            assert_eq!(looked_at("GET", "/NAME/caf%C3%A9"), 1, "encoded, of {number}");
+            assert_eq!(looked_at("GET", "/elsewhere"), 0, "with no rule, of {number}");
+            assert_eq!(looked_at("GET", "/NAME/./x"), 4, "once for each reading, of {number}");
+            assert_eq!(looked_at("GET", "/NAME/../x"), 1, "unreadable, of {number}");
+            assert_eq!(looked_at("CONNECT", ""), 1, "a tunnel, of {number}");
+        }
+    }
+
+    const SEGMENTS: &str = "a|A|ab|aB|b|%41|%61b|%c3%a9|%C3%A9|@|%40|a%20b";
+
+    fn text(expression: &str) -> impl Strategy<Value = String> + use<> {
+        prop::string::string_regex(expression).unwrap()
+    }
+
+    fn rule() -> impl Strategy<Value = String> {
+        let literal = prop_oneof![1 => Just("/".to_owned()), 6 => text(&format!("(/({SEGMENTS})){{1,3}}/?"))];
+        let kinds = prop::sample::select(vec!["prefix", "prefix", "path", "path_separated_prefix"]);
+        let literal = (literal, kinds, prop::bool::weighted(0.3)).prop_map(|(literal, kind, any_case)| {
+            let is_separated = kind == "path_separated_prefix";
+            let literal = if is_separated { literal.trim_end_matches('/') } else { &literal };
+            let kind = if literal.is_empty() { "prefix" } else { kind };
+            let literal = if literal.is_empty() { "/" } else { literal };
+            format!(r#""{kind}":"{literal}","case_sensitive":{}"#, !any_case)
+        });
+        let template = |template: &str| {
+            let kind =
+                "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
+            let typed_config = format!(r#"{{"@type":"{kind}","path_template":"{template}"}}"#);
+            format!(r#""path_match_policy":{{"name":"t","typed_config":{typed_config}}}"#)
+        };
+        let others = vec![
+            r#""safe_regex":{"regex":"/a.*"}"#.to_owned(),
+            r#""safe_regex":{"regex":"/[^/]*/[aA]"}"#.to_owned(),
+            r#""connect_matcher":{}"#.to_owned(),
+            template("/a/{x}"),
+            template("/%40/**"),
+        ];
+        let path = prop_oneof![4 => literal, 1 => prop::sample::select(others)];
+        let conditions = prop::sample::select(vec![
+            "",
+            "",
+            "",
+            r#","headers":[{"name":"x"}]"#,
+            r#","headers":[{"name":"x","exact_match":"1"}]"#,
+            r#","query_parameters":[{"name":"q","string_match":{"exact":"1"}}]"#,
+        ]);
+        let requires = prop::sample::select(vec![
+            "",
+            r#","requires":{"provider_name":"a"}"#,
+            r#","requires":{"provider_name":"a"}"#,
+            r#","requires":{"provider_name":"b"}"#,
+            r#","requires":{"requires_any":{"requirements":[{"provider_name":"a"},{"provider_name":"b"}]}}"#,
+            r#","requires":{"requires_any":{"requirements":[{"provider_name":"a"},{"allow_missing":{}}]}}"#,
+            r#","requires":{"allow_missing":{}}"#,
+            r#","requires":{"allow_missing_or_failed":{}}"#,
+        ]);
+        (path, conditions, requires).prop_map(|(path, conditions, requires)| {
+            format!(r#"{{"match":{{{path}{conditions}}}{requires}}}"#)
+        })
+    }
+
+    fn request() -> impl Strategy<Value = RequestHead> {
+        let plain = text(&format!("(/({SEGMENTS})){{0,3}}/?"));
+        let odd = text(&format!("(/({SEGMENTS}|\\.|;a|a;x|%2f|%3b|%00| |)){{1,3}}"));
+        let unreadable = text(&format!("(/({SEGMENTS}|\\.\\.|%2e%2e|%zz|%25|\\\\)){{1,3}}"));
+        let path = prop_oneof![6 => plain, 3 => odd, 2 => unreadable, 1 => text("[*a]?")];
+        let query = prop::sample::select(vec!["", "", "?q=1", "?q=2&q=1", "?%71=1"]);
+        let method = prop::sample::select(vec!["GET", "GET", "CONNECT"]);
+        let lines = prop::collection::vec(prop::sample::select(vec!["1", "2"]), 0..3);
+        (path, query, method, lines).prop_map(|(path, query, method, lines)| {
+            let target = format!("{path}{query}");
+            let fields = [(":method", method), (":path", &target)].into_iter();
+            let fields = fields.chain(lines.into_iter().map(|line| ("x", line)));
+            let bytes = |(name, value): (&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+            RequestHead::new(fields.map(bytes).collect())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn a_rule_that_is_not_looked_at_would_have_changed_nothing(
+            rules in prop::collection::vec(rule(), 0..12),
+            denies in any::<bool>(),
+            requests in prop::collection::vec(request(), 10),
+        ) {
+            let mut config = config(&rules.join(","));
+            config.when_no_rule_matches = if denies { NoRule::Deny } else { NoRule::Allow };
+            let selected: Vec<_> =
+                requests.iter().map(|head| super::select(&config, head).cloned()).collect();
+            config.rules = config.rules.without_index();
+            for (head, selected) in requests.iter().zip(selected) {
+                prop_assert_eq!(selected, super::select(&config, head).cloned(), "{:?}", head);
+            }
+        }
     }
 }

@@ -47,7 +47,7 @@ pub use route_match::{
     HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,
     QueryParameterMatcher, RouteMatch,
 };
-pub use rules::fields as rule_fields;
+pub use rules::{Rules, fields as rule_fields};
 pub(crate) use session_check::is_header_value;
 pub use session_check::{
     Allow, AuthMethod, CheckKind, CheckMode, Denial, Denials, DenyRule, FailureMode, FixedHeader,
@@ -69,7 +69,7 @@ pub struct Config {
     /// The providers in the order of the text; [`ProviderId`] points into it.
     pub providers: Vec<Provider>,
     /// The rules in order; the first that matches counts.
-    pub rules: Vec<Rule>,
+    pub rules: Rules,
     /// Requirements for requests that no rule matches, by what the filter state of the request says.
     pub filter_state_rules: Option<FilterStateRules>,
     /// What becomes of a request that neither a rule nor the filter state speaks for.
@@ -633,7 +633,7 @@ impl Config {
         };
         let rules = match top.take("rules")? {
             Some(node) => rules::parse_all(&node, &names, &requirement_map)?,
-            None => Vec::new(),
+            None => Rules::default(),
         };
         let filter_state_rules =
             top.take("filter_state_rules")?.map(|node| rules::filter_state(node, &names));
