@@ -29,7 +29,7 @@ mod session_status;
 mod string_matcher;
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -327,24 +327,37 @@ impl Default for Answers {
     }
 }
 
-/// Requirements by their names, in the order of the text.
+/// Requirements by their names.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RequirementMap(Vec<(String, Requirement)>);
+pub struct RequirementMap {
+    /// In the order of the text.
+    list: Vec<(String, Requirement)>,
+    /// The places of the names in the list.
+    places: BTreeMap<String, usize>,
+}
 
 impl RequirementMap {
     /// The requirement of this name.
     pub fn get(&self, name: &str) -> Option<&Requirement> {
-        self.0.iter().find_map(|(known, requirement)| (known == name).then_some(requirement))
+        self.list.get(*self.places.get(name)?).map(|(_, requirement)| requirement)
     }
 
-    /// All requirements.
+    /// All requirements, in the order of the text.
     pub fn all(&self) -> impl Iterator<Item = &Requirement> {
-        self.0.iter().map(|(_, requirement)| requirement)
+        self.list.iter().map(|(_, requirement)| requirement)
     }
 
-    /// All names.
+    /// All names, in the order of the text.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.list.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl FromIterator<(String, Requirement)> for RequirementMap {
+    fn from_iter<I: IntoIterator<Item = (String, Requirement)>>(requirements: I) -> Self {
+        let list: Vec<_> = requirements.into_iter().collect();
+        let places = list.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+        Self { list, places }
     }
 }
 

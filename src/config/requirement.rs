@@ -35,11 +35,11 @@ pub(super) struct Names<'p> {
 }
 
 impl Names<'_> {
-    /// Requirements by their names.
+    /// Requirements by their names, of which there are no two alike.
     pub(super) fn requirement_map(&self, node: &Node<'_>) -> Result<RequirementMap, ConfigError> {
         let members = node.members("an object of requirements by their names")?;
         let parse = |(name, node): (&str, Node<'_>)| Ok((name.to_owned(), self.requirement(node)?));
-        members.into_iter().map(parse).collect::<Result<_, _>>().map(RequirementMap)
+        members.into_iter().map(parse).collect()
     }
 
     /// One requirement.
