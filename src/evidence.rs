@@ -174,29 +174,37 @@ pub fn parse<'t>(decoded: &'t [Decoded<'t>]) -> Vec<Parsed<'t>> {
     decoded.iter().filter_map(parse).collect()
 }
 
-/// The providers whose credentials a requirement may ask for, each once, in configuration order.
+/// The providers whose credentials a requirement may ask for, each once, in configuration order. Only where any provider
+/// will do does it matter how many there are.
 pub fn asked_providers<'c>(
     config: &'c Config,
     requirement: &Requirement,
 ) -> impl Iterator<Item = (ProviderId, &'c Provider)> {
-    let mut asked = vec![false; config.providers.len()];
-    ask(requirement, &mut asked);
-    config.providers().filter(move |(id, _)| asked.get(id.0).copied().unwrap_or_default())
+    let mut several = Vec::new();
+    let (only, are_all) = match requirement {
+        Requirement::Provider { id, .. } => (Some(*id), false),
+        requirement => (None, ask(requirement, &mut several)),
+    };
+    several.sort_unstable();
+    several.dedup();
+    let named = only.into_iter().chain(if are_all { Vec::new() } else { several });
+    let named = named.filter_map(|id| Some((id, config.provider(id)?)));
+    named.chain(are_all.then(|| config.providers()).into_iter().flatten())
 }
 
-fn ask(requirement: &Requirement, asked: &mut [bool]) {
+/// Collects the providers that a requirement names, unless any will do. Whether any will.
+fn ask(requirement: &Requirement, named: &mut Vec<ProviderId>) -> bool {
     match requirement {
-        Requirement::None => {}
+        Requirement::None => false,
         Requirement::Provider { id, .. } => {
-            if let Some(asked) = asked.get_mut(id.0) {
-                *asked = true;
-            }
+            named.push(*id);
+            false
         }
         Requirement::Any { of, .. } | Requirement::All(of) => {
-            of.iter().for_each(|requirement| ask(requirement, asked));
+            of.iter().any(|requirement| ask(requirement, named))
         }
         Requirement::AllowMissing | Requirement::AllowMissingOrFailed | Requirement::ExtractOnly { .. } => {
-            asked.fill(true);
+            true
         }
     }
 }

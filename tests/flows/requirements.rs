@@ -1,7 +1,8 @@
 //! Requirements of every shape, with two providers: `a` takes tokens by default, `b` from the header `x-b`.
 
-use edge_authn::config::{Answers, Wording};
+use edge_authn::config::{Answers, Config, Wording};
 use edge_authn::engine::{Decided, Decision};
+use edge_authn::evidence::asked_providers;
 use edge_authn::request::{Attributes, RequestHead, RoutePolicy};
 use serde_json::{Value, json};
 
@@ -254,6 +255,25 @@ fn the_filter_state_speaks_where_no_rule_matches() {
     assert_eq!(with(Some("gold"), request(Nothing, Good)), "b");
     assert_eq!(with(Some("tin"), request(Nothing, Nothing)), "-");
     assert_eq!(with(None, request(Nothing, Nothing)), "-");
+}
+
+#[test]
+fn each_provider_that_may_be_meant_is_asked_once_in_their_order() {
+    let open = json!({ "allow_missing": {} });
+    for (requirement, expected) in [
+        (a(), &["a"][..]),
+        (b(), &["b"]),
+        (any(&[b(), a()]), &["a", "b"]),
+        (all(&[b(), any(&[b(), b()])]), &["b"]),
+        (any(&[b(), open.clone()]), &["b"]),
+        (all(&[b(), open.clone()]), &["a", "b"]),
+        (open, &["a", "b"]),
+    ] {
+        let config = Config::parse(requiring(&requirement).to_string().as_bytes(), &|_| None).unwrap();
+        let asked = asked_providers(&config, &config.rules[0].requirement);
+        let names: Vec<_> = asked.map(|(_, provider)| provider.name.as_str()).collect();
+        assert_eq!(names, expected, "{requirement}");
+    }
 }
 
 #[test]
