@@ -3,6 +3,7 @@
 //! Takes the request head, gives what must be proven before it may pass: what its route says, else the first rule that
 //! matches, else the rule for its filter state. A path that different backends read differently is held against the
 //! rules once for each reading: a reading never relaxes what another one demands.
+//! Looks at those rules alone that the index of the configuration does not rule out, until one decides.
 
 use std::mem;
 
