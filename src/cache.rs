@@ -33,6 +33,8 @@ pub struct KnownToken {
     pub token: UnverifiedToken<'static>,
     /// For whom it was good.
     proofs: RefCell<Vec<(ProviderId, Rc<Proof>)>>,
+    /// The memory that all but the proofs takes, in bytes.
+    own_bytes: usize,
     /// The memory that is accounted for, in bytes.
     accounted: Cell<usize>,
 }
@@ -94,7 +96,7 @@ impl KnownToken {
     fn bytes(&self) -> usize {
         let proofs = self.proofs.borrow();
         let proofs = proofs.iter().map(|(_, proof)| size_of::<Proof>() + proof.heap_bytes());
-        OVERHEAD + self.token.heap_bytes() + proofs.sum::<usize>()
+        self.own_bytes + proofs.sum::<usize>()
     }
 }
 
@@ -161,9 +163,11 @@ impl TokenCache {
         }
         // Another token that ends alike.
         self.remove_at(tail);
+        let token = token.to_owned();
         let known = KnownToken {
             spelling,
-            token: token.to_owned(),
+            own_bytes: OVERHEAD + token.heap_bytes(),
+            token,
             proofs: RefCell::new(Vec::new()),
             accounted: Cell::new(0),
         };

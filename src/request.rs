@@ -126,11 +126,23 @@ impl HeaderFields {
 
     /// Every name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spans.iter().map(|span| {
-            let part =
-                |start: usize, length: usize| self.bytes.get(start..start + length).unwrap_or_default();
-            (part(span.name, span.name_length), part(span.value, span.value_length))
-        })
+        self.spans.iter().map(|span| (self.name(span), self.value(span)))
+    }
+
+    /// Every value of the field `name`, which is compared without case.
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        // Most names are told apart by their length, before anything else is looked at.
+        let spans = self.spans.iter().filter(move |span| span.name_length == name.len());
+        let spans = spans.filter(move |span| self.name(span).eq_ignore_ascii_case(name.as_bytes()));
+        spans.map(|span| self.value(span))
+    }
+
+    fn name(&self, span: &Span) -> &[u8] {
+        self.bytes.get(span.name..span.name + span.name_length).unwrap_or_default()
+    }
+
+    fn value(&self, span: &Span) -> &[u8] {
+        self.bytes.get(span.value..span.value + span.value_length).unwrap_or_default()
     }
 }
 
@@ -201,8 +213,7 @@ impl RequestHead {
 
     /// Every value of the field `name`, one per line that was sent.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let fields = self.fields.iter();
-        fields.filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.fields.values(name)
     }
 
     /// Every field, as it was sent.
@@ -220,7 +231,7 @@ impl RequestHead {
 
     /// Every field name, as it was sent and as often.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().map(|(name, _)| name)
+        self.fields.spans.iter().map(|span| self.fields.name(span))
     }
 }
 
