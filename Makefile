@@ -69,6 +69,12 @@ test-browser: wasm ## Use the page of the demo in a Chromium
 	ENVOY=$$(scripts/envoy.sh) && CHROMIUM=$$(scripts/chromium.sh) && export ENVOY CHROMIUM && \
 	cargo test $(NATIVE) --test browser
 
+# In the profile of the tests, whose dependencies are optimised and there: the client must not be the bottleneck, and is not.
+.PHONY: bench
+bench: wasm ## Measure the filter beside jwt_authn; SCENARIO=name runs one, UPDATE=1 writes BENCH.md
+	ENVOY=$$(scripts/envoy.sh) && WRK=$$(scripts/wrk.sh) && export ENVOY WRK && \
+	cargo test $(NATIVE) --bench gateway
+
 .PHONY: lint
 lint: rust ## Check formatting and lints, native and WebAssembly
 	cargo fmt --check

@@ -98,6 +98,12 @@ impl Envoy {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
+    /// The id of the process.
+    #[allow(dead_code, reason = "only measurements ask the system about it")]
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Everything that Envoy and the filter have logged so far.
     pub fn log(&self) -> String {
         self.process.log()
@@ -135,7 +141,9 @@ impl EnvoyBuilder {
         self.listener(listener, Some(bootstrap::jwt_authn(jwt_authn)))
     }
 
-    fn listener(mut self, name: &str, filter: Option<Value>) -> Self {
+    /// A listener of this name with any filter, or none.
+    #[must_use]
+    pub fn listener(mut self, name: &str, filter: Option<Value>) -> Self {
         self.listeners.push((name.to_owned(), filter));
         self
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use self::envoy::Envoy;
+pub use self::envoy::{Envoy, EnvoyBuilder};
 pub use self::http1::Http1;
 pub use self::http2::Http2;
 pub use self::jwks_server::{Fetch, JwksReply, JwksServer};

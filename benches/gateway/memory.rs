@@ -1,0 +1,55 @@
+//! What tokens that were seen leave in memory: each contender alone in a fresh Envoy, before and after many of them.
+//!
+//! Envoy does not tell how large a VM is, so this is the memory of the whole process that is in use.
+
+use tokio::task::spawn_blocking;
+
+use crate::contender::{self, Contender, Setup};
+use crate::paced::{self, Pace};
+use crate::pool::{Pool, Wanted};
+use crate::process::resident_kib;
+use crate::report::Table;
+use crate::settings::Settings;
+use crate::statistics::figure;
+use crate::support::Upstream;
+
+const CONTENDERS: [Contender; 5] =
+    [Contender::Bare, Contender::Noop, Contender::Native, Contender::NativeCached, Contender::Ours];
+/// Looked at after so many tokens.
+const SEEN: [usize; 3] = [1, 1_000, 100_000];
+const SIDE_BY_SIDE: usize = 32;
+
+pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table {
+    let wanted = Wanted { name: "eddsa-many", algorithm: "EdDSA", count: SEEN[2], further_claims: 0 };
+    let tokens = Pool::get(&settings.directory, wanted);
+    let columns = ["", "MiB after 1 token", "more after 1,000 tokens, KiB", "more after 100,000 tokens, KiB"];
+    let mut table = Table::new(name, &columns);
+    for contender in CONTENDERS {
+        let configuration = contender::configuration(&[&tokens.jwk]);
+        let setup =
+            Setup { settings, upstream, contenders: &[contender], configuration, cache_size: SEEN[2] };
+        let envoy = setup.start().await;
+        let address = envoy.address(contender.listener());
+        let mut seen = 0;
+        let mut resident = Vec::new();
+        for count in SEEN {
+            let requests: Vec<Vec<u8>> = tokens.tokens[seen..count]
+                .iter()
+                .map(|token| paced::request(address, "/orders/42", token))
+                .collect();
+            let job = move || {
+                paced::send(address, Pace::SideBySide(SIDE_BY_SIDE), requests.iter().map(Vec::as_slice), 200)
+            };
+            spawn_blocking(job).await.unwrap();
+            seen = count;
+            resident.push(resident_kib(envoy.id()) as f64);
+        }
+        table.row(&[
+            contender.title(),
+            &figure(resident[0] / 1024.0),
+            &figure(resident[1] - resident[0]),
+            &figure(resident[2] - resident[0]),
+        ]);
+    }
+    table
+}
