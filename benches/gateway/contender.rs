@@ -115,9 +115,9 @@ impl Setup<'_> {
                             json!({ "match": { "prefix": "/" }, "direct_response": answer });
                     }
                     // A VM each: filters of one name and module would share it.
-                    let filter = &mut manager["http_filters"][0]["typed_config"]["config"];
-                    if filter.is_object() {
-                        filter["vm_config"]["vm_id"] = name;
+                    let filter = manager.pointer_mut("/http_filters/0/typed_config/config/vm_config");
+                    if let Some(vm) = filter {
+                        vm["vm_id"] = name;
                     }
                 }
             })

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::contender::{self, Contender, Setup};
-use crate::pool::{Pool, Wanted};
+use crate::pool::{Pool, RS256};
 use crate::report::Table;
 use crate::settings::Settings;
 use crate::statistics::{median, median_and_range};
@@ -25,8 +25,7 @@ struct Start {
 }
 
 pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table {
-    let wanted = Wanted { name: "rs256", algorithm: "RS256", count: 10_000, further_claims: 0 };
-    let tokens = Pool::get(&settings.directory, wanted);
+    let tokens = Pool::get(&settings.directory, RS256);
     let configuration = contender::configuration(&[&tokens.jwk]);
 
     let mut starts: Vec<Vec<Start>> = CONTENDERS.iter().map(|_| Vec::new()).collect();

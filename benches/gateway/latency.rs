@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use crate::contender::{self, Contender, Setup};
 use crate::paced::{self, Pace};
-use crate::pool::{Pool, Wanted};
+use crate::pool::{Pool, RS256};
 use crate::report::Table;
 use crate::settings::Settings;
 use crate::statistics::{figure, median, percentile};
@@ -24,8 +24,7 @@ const SECONDS: f64 = 5.0;
 const PERCENTILES: [(&str, f64); 3] = [("p50, µs", 0.5), ("p99, µs", 0.99), ("p99.9, µs", 0.999)];
 
 pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table {
-    let wanted = Wanted { name: "rs256", algorithm: "RS256", count: 10_000, further_claims: 0 };
-    let tokens = Pool::get(&settings.directory, wanted).first(&settings.directory, TOKENS);
+    let tokens = Pool::get(&settings.directory, RS256).first(&settings.directory, TOKENS);
     let configuration = contender::configuration(&[&tokens.jwk]);
     let setup = Setup { settings, upstream, contenders: &CONTENDERS, configuration, cache_size: 2 * TOKENS };
     let envoy = setup.start().await;

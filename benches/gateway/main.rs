@@ -97,10 +97,12 @@ fn circumstances(settings: &Settings) -> Table {
         let output = Command::new(program).arg("--version").output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+    // `.../envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`, and `wrk debian/4.1.0-3 [epoll] ...`.
     let envoy = says(&settings.envoy);
-    let envoy = envoy.split('/').nth(1).unwrap_or("of no known version").to_owned();
+    let envoy =
+        envoy.rsplit_once("version: ").and_then(|(_, version)| version.split('/').nth(1)).unwrap_or("?");
     let wrk = says(&settings.wrk);
-    let wrk = wrk.split(' ').nth(1).unwrap_or("of no known version").to_owned();
+    let wrk = wrk.split(' ').nth(1).map_or("?", |version| version.trim_start_matches("debian/"));
     let cores = thread::available_parallelism().unwrap();
     let module = std::fs::metadata(support::filter_module()).unwrap().len() as f64;
     let answer = if settings.asks_upstream { "an upstream" } else { "a direct response" };

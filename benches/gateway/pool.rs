@@ -17,6 +17,10 @@ use crate::support::tokens::SigningKey;
 pub const ISSUER: &str = "https://idp.example.com";
 pub const AUDIENCE: &str = "api";
 
+/// What most scenarios send. There are more tokens than any cache of a contender has room for.
+pub const RS256: Wanted = Wanted { name: "rs256", algorithm: "RS256", count: MANY, further_claims: 0 };
+pub const MANY: usize = 8_000;
+
 const DAY: u64 = 24 * 3600;
 const SIGNERS: usize = 2;
 

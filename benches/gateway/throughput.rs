@@ -9,7 +9,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::contender::{self, Contender, Setup};
-use crate::pool::{Pool, Wanted};
+use crate::pool::{MANY, Pool, RS256, Wanted};
 use crate::report::Table;
 use crate::settings::Settings;
 use crate::statistics::{figure, median, median_and_range, ratio};
@@ -36,8 +36,6 @@ enum Kind {
     Headers,
 }
 
-/// More tokens than any cache of a contender has room for.
-const MANY: usize = 10_000;
 const CLAIMS: usize = 20;
 const HEADERS: usize = 30;
 
@@ -141,7 +139,7 @@ impl Kind {
         let pool = |name, algorithm, count, further_claims| {
             Pool::get(directory, Wanted { name, algorithm, count, further_claims })
         };
-        let rs256 = || pool("rs256", "RS256", MANY, 0);
+        let rs256 = || Pool::get(directory, RS256);
         let mut path = "/orders/42".to_owned();
         let mut headers = Vec::new();
         let mut status = 200;
