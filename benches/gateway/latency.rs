@@ -1,24 +1,20 @@
 //! How long a request takes at a rate that every contender can bear: three tenths of what `jwt_authn` without a cache can.
 
-use std::time::Duration;
-
 use tokio::task::spawn_blocking;
 
 use crate::contender::{self, Contender, Setup};
-use crate::paced::{self, Pace};
+use crate::paced;
 use crate::pool::{Pool, RS256};
 use crate::report::Table;
 use crate::settings::Settings;
 use crate::statistics::{figure, median, percentile};
 use crate::support::Upstream;
+use crate::wrk::{self, Load};
 
 const CONTENDERS: [Contender; 5] =
     [Contender::Bare, Contender::Noop, Contender::Native, Contender::NativeCached, Contender::Ours];
 const TOKENS: usize = 1000;
 const SHARE: f64 = 0.3;
-/// How many are waited for at once, and how many are sent so, to find out what `jwt_authn` can bear.
-const SIDE_BY_SIDE: usize = 32;
-const PROBE: usize = 10_000;
 const SECONDS: f64 = 5.0;
 /// What the columns are called, and the share of requests that took no longer.
 const PERCENTILES: [(&str, f64); 3] = [("p50, µs", 0.5), ("p99, µs", 0.99), ("p99.9, µs", 0.999)];
@@ -32,33 +28,32 @@ pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table 
         crate::process::pin(envoy.id(), 0);
     }
 
-    let send = async |contender: Contender, pace: Pace, count: usize| {
-        let address = envoy.address(contender.listener());
-        let requests: Vec<Vec<u8>> =
-            tokens.tokens.iter().map(|token| paced::request(address, "/orders/42", token)).collect();
-        let job =
-            move || paced::send(address, pace, requests.iter().map(Vec::as_slice).cycle().take(count), 200);
-        spawn_blocking(job).await.unwrap()
-    };
+    let load = Load::of(&tokens, "/orders/42");
     for contender in CONTENDERS {
-        send(contender, Pace::SideBySide(SIDE_BY_SIDE), 2 * TOKENS).await;
+        wrk::turn(settings, &envoy, contender, &load, 1, 0).await;
     }
     let mut bearable = Vec::new();
     for _ in 0..3 {
-        let started = tokio::time::Instant::now();
-        send(Contender::Native, Pace::SideBySide(SIDE_BY_SIDE), PROBE).await;
-        bearable.push(PROBE as f64 / started.elapsed().as_secs_f64());
+        let turn = wrk::turn(settings, &envoy, Contender::Native, &load, 1, 0).await;
+        bearable.push(turn.requests_per_second);
     }
     let rate = (median(&bearable) * SHARE).round();
 
+    let send = async |contender: Contender, count: usize| {
+        let address = envoy.address(contender.listener());
+        let requests: Vec<Vec<u8>> =
+            tokens.tokens.iter().map(|token| paced::request(address, &load.path, token)).collect();
+        let job =
+            move || paced::send(address, rate, requests.iter().map(Vec::as_slice).cycle().take(count), 200);
+        spawn_blocking(job).await.unwrap()
+    };
     let mut rounds: Vec<Vec<[f64; 3]>> = vec![Vec::new(); CONTENDERS.len()];
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let count = (rate * SECONDS) as usize;
     for _ in 0..settings.rounds {
         for (contender, rounds) in CONTENDERS.iter().zip(&mut rounds) {
-            let latencies = send(*contender, Pace::PerSecond(rate), count).await;
+            let latencies = send(*contender, count).await;
             rounds.push(PERCENTILES.map(|(_, share)| percentile(&latencies, share)));
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

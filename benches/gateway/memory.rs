@@ -2,22 +2,21 @@
 //!
 //! Envoy does not tell how large a VM is, so this is the memory of the whole process that is in use.
 
-use tokio::task::spawn_blocking;
-
 use crate::contender::{self, Contender, Setup};
-use crate::paced::{self, Pace};
 use crate::pool::{Pool, Wanted};
 use crate::process::resident_kib;
 use crate::report::Table;
 use crate::settings::Settings;
 use crate::statistics::figure;
 use crate::support::Upstream;
+use crate::wrk::{self, Load};
 
 const CONTENDERS: [Contender; 5] =
     [Contender::Bare, Contender::Noop, Contender::Native, Contender::NativeCached, Contender::Ours];
 /// Looked at after so many tokens.
 const SEEN: [usize; 3] = [1, 1_000, 100_000];
-const SIDE_BY_SIDE: usize = 32;
+/// Tokens that come again meanwhile leave nothing more.
+const TURN_SECONDS: u64 = 2;
 
 pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table {
     let wanted = Wanted { name: "eddsa-many", algorithm: "EdDSA", count: SEEN[2], further_claims: 0 };
@@ -29,19 +28,15 @@ pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table 
         let setup =
             Setup { settings, upstream, contenders: &[contender], configuration, cache_size: SEEN[2] };
         let envoy = setup.start().await;
-        let address = envoy.address(contender.listener());
-        let mut seen = 0;
         let mut resident = Vec::new();
         for count in SEEN {
-            let requests: Vec<Vec<u8>> = tokens.tokens[seen..count]
-                .iter()
-                .map(|token| paced::request(address, "/orders/42", token))
-                .collect();
-            let job = move || {
-                paced::send(address, Pace::SideBySide(SIDE_BY_SIDE), requests.iter().map(Vec::as_slice), 200)
-            };
-            spawn_blocking(job).await.unwrap();
-            seen = count;
+            let tokens = tokens.first(&settings.directory, count);
+            let load = Load::of(&tokens, "/orders/42");
+            let mut sent = 0;
+            while sent < count as u64 {
+                let turn = wrk::turn(settings, &envoy, contender, &load, TURN_SECONDS, sent).await;
+                sent += turn.requests;
+            }
             resident.push(resident_kib(envoy.id()) as f64);
         }
         table.row(&[

@@ -11,20 +11,14 @@ use std::time::{Duration, Instant};
 /// Without an answer for so long, a measurement has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many requests are sent, and when.
-#[derive(Clone, Copy)]
-pub enum Pace {
-    /// On average so many a second, with the gaps of independent clients (a Poisson process), the same ones every time.
-    PerSecond(f64),
-    /// So many side by side, each next one as soon as another is answered.
-    SideBySide(usize),
-}
+/// More requests at once wait for one another, and that counts.
+const CONNECTIONS: usize = 256;
 
-/// Sends the requests in their order and gives the latency of each, in microseconds. Fails unless all are answered with
-/// `status`.
+/// Sends the requests in their order, on average `rate` a second with the gaps of independent clients (a Poisson process, the
+/// same one every time), and gives the latency of each, in microseconds. Fails unless all are answered with `status`.
 pub fn send<'a>(
     address: SocketAddr,
-    pace: Pace,
+    rate: f64,
     requests: impl Iterator<Item = &'a [u8]>,
     status: u16,
 ) -> Vec<f64> {
@@ -35,28 +29,31 @@ pub fn send<'a>(
     let mut due = Instant::now();
     let mut requests = requests.peekable();
     while requests.peek().is_some() || connections.iter().any(Connection::is_busy) {
-        let now = Instant::now();
-        let may_send = match pace {
-            Pace::PerSecond(_) => due <= now,
-            Pace::SideBySide(count) => connections.iter().filter(|other| other.is_busy()).count() < count,
-        };
-        if may_send && let Some(request) = requests.next() {
-            let asked_at = if matches!(pace, Pace::PerSecond(_)) { due } else { now };
-            let idle = connections.iter().position(|connection| !connection.is_busy());
-            let idle = idle.unwrap_or_else(|| {
-                connections.push(Connection::open(address));
-                connections.len() - 1
-            });
-            connections[idle].ask(request, asked_at);
-            if let Pace::PerSecond(rate) = pace {
-                due += Duration::from_secs_f64(gaps.next() / rate);
-            }
+        if due <= Instant::now()
+            && let Some(idle) = idle(&mut connections, address)
+            && let Some(request) = requests.next()
+        {
+            idle.ask(request, due);
+            due += Duration::from_secs_f64(gaps.next() / rate);
         }
         for connection in &mut connections {
             latencies.extend(connection.look(&expected));
         }
     }
     latencies
+}
+
+/// A connection that waits for nothing; `None` when there are no more.
+fn idle(connections: &mut Vec<Connection>, address: SocketAddr) -> Option<&mut Connection> {
+    let index = match connections.iter().position(|connection| !connection.is_busy()) {
+        Some(index) => index,
+        None if connections.len() < CONNECTIONS => {
+            connections.push(Connection::open(address));
+            connections.len() - 1
+        }
+        None => return None,
+    };
+    connections.get_mut(index)
 }
 
 /// A GET as bytes.

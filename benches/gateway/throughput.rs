@@ -93,7 +93,7 @@ pub async fn run(settings: &Settings, upstream: &Upstream, scenario: &Scenario) 
     let lines: String = plan.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     fs::write(&headers, lines).unwrap();
 
-    let load = Load { tokens: plan.tokens.file.clone(), headers, path: plan.path, status: plan.status };
+    let load = Load { headers: Some(headers), status: plan.status, ..Load::of(&plan.tokens, &plan.path) };
     let mut turns: Vec<(Contender, Vec<Turn>)> = contenders.iter().map(|one| (*one, Vec::new())).collect();
     for contender in &contenders {
         // wrk counts classes of statuses; the status itself is looked at once.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::contender::Contender;
+use crate::pool::Pool;
 use crate::process;
 use crate::settings::Settings;
 use crate::support::Envoy;
@@ -18,11 +19,18 @@ use crate::support::Envoy;
 pub struct Load {
     /// A token a line.
     pub tokens: PathBuf,
-    /// `name: value` a line.
-    pub headers: PathBuf,
+    /// `name: value` a line, if there are any.
+    pub headers: Option<PathBuf>,
     pub path: String,
     /// The status of every answer.
     pub status: u16,
+}
+
+impl Load {
+    /// Good tokens and nothing else.
+    pub fn of(tokens: &Pool, path: &str) -> Self {
+        Self { tokens: tokens.file.clone(), headers: None, path: path.to_owned(), status: 200 }
+    }
 }
 
 /// What a turn came to.
@@ -90,7 +98,8 @@ async fn run(settings: &Settings, url: &str, load: &Load, seconds: u64, passed_o
         .arg(script)
         .arg(url)
         .arg("--")
-        .args([&load.tokens, &load.headers])
+        .arg(&load.tokens)
+        .arg(load.headers.as_deref().unwrap_or(Path::new("/dev/null")))
         .arg(passed_over.to_string())
         .stdin(Stdio::null())
         .kill_on_drop(true);
