@@ -28,7 +28,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use self::envoy::{Envoy, EnvoyBuilder};
+pub use self::envoy::Envoy;
+#[allow(unused_imports, reason = "only measurements name it")]
+pub use self::envoy::EnvoyBuilder;
 pub use self::http1::Http1;
 pub use self::http2::Http2;
 pub use self::jwks_server::{Fetch, JwksReply, JwksServer};
