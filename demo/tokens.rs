@@ -8,7 +8,7 @@ use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use jwt_compact::alg::{Ed25519, Hs256, Hs256Key, Hs384, Hs384Key, Hs512, Hs512Key, Rsa};
 use jwt_compact::{Algorithm, AlgorithmSignature};
-use p256::ecdsa::signature::{RandomizedSigner as _, SignatureEncoding as _, Signer};
+use p256::ecdsa::signature::Signer;
 use rsa::RsaPrivateKey;
 use rsa::rand_core::{OsRng, RngCore};
 use rsa::traits::PublicKeyParts as _;
@@ -44,9 +44,9 @@ impl SigningKey {
     pub fn generate(algorithm: &'static str, kid: &str) -> Self {
         let material = match algorithm {
             "EdDSA" => Material::Ed25519(ed25519_dalek::SigningKey::from_bytes(&random())),
-            "ES256" => Material::P256(p256::ecdsa::SigningKey::random(&mut OsRng)),
-            "ES384" => Material::P384(p384::ecdsa::SigningKey::random(&mut OsRng)),
-            "ES512" => Material::P521(p521::ecdsa::SigningKey::random(&mut OsRng)),
+            "ES256" => Material::P256(random_scalar::<32, _, _>(0xff, p256::ecdsa::SigningKey::from_slice)),
+            "ES384" => Material::P384(random_scalar::<48, _, _>(0xff, p384::ecdsa::SigningKey::from_slice)),
+            "ES512" => Material::P521(random_scalar::<66, _, _>(0x01, p521::ecdsa::SigningKey::from_slice)),
             "HS256" => Material::Secret(random::<32>().to_vec()),
             "HS384" => Material::Secret(random::<48>().to_vec()),
             "HS512" => Material::Secret(random::<64>().to_vec()),
@@ -107,11 +107,9 @@ impl SigningKey {
             Material::Rsa(key) => {
                 json!({ "kty": "RSA", "n": encode(&key.n().to_bytes_be()), "e": encode(&key.e().to_bytes_be()) })
             }
-            Material::P256(key) => ec("P-256", key.verifying_key().to_encoded_point(false).as_bytes()),
-            Material::P384(key) => ec("P-384", key.verifying_key().to_encoded_point(false).as_bytes()),
-            Material::P521(key) => {
-                ec("P-521", p521::ecdsa::VerifyingKey::from(key).to_encoded_point(false).as_bytes())
-            }
+            Material::P256(key) => ec("P-256", key.verifying_key().to_sec1_point(false).as_bytes()),
+            Material::P384(key) => ec("P-384", key.verifying_key().to_sec1_point(false).as_bytes()),
+            Material::P521(key) => ec("P-521", key.verifying_key().to_sec1_point(false).as_bytes()),
             Material::Ed25519(key) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(key.verifying_key().as_bytes()) })
             }
@@ -168,7 +166,7 @@ impl SigningKey {
             0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
         ];
         let point = match &self.material {
-            Material::P256(key) => Some(key.verifying_key().to_encoded_point(false)),
+            Material::P256(key) => Some(key.verifying_key().to_sec1_point(false)),
             _ => None,
         };
         let point = point.expect("a P-256 key");
@@ -182,9 +180,9 @@ impl SigningKey {
         }
         match &self.material {
             Material::Rsa(key) => by(&Rsa::with_name(self.algorithm), key, message),
-            Material::P256(key) => Signer::<p256::ecdsa::Signature>::sign(key, message).to_vec(),
-            Material::P384(key) => Signer::<p384::ecdsa::Signature>::sign(key, message).to_vec(),
-            Material::P521(key) => key.sign_with_rng(&mut OsRng, message).to_vec(),
+            Material::P256(key) => Signer::<p256::ecdsa::Signature>::sign(key, message).to_bytes().to_vec(),
+            Material::P384(key) => Signer::<p384::ecdsa::Signature>::sign(key, message).to_bytes().to_vec(),
+            Material::P521(key) => Signer::<p521::ecdsa::Signature>::sign(key, message).to_bytes().to_vec(),
             Material::Ed25519(key) => by(&Ed25519, key, message),
             Material::Secret(secret) => match self.algorithm {
                 "HS384" => by(&Hs384, &Hs384Key::new(secret), message),
@@ -199,6 +197,16 @@ fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     OsRng.fill_bytes(&mut bytes);
     bytes
+}
+
+/// A random number that makes a key; `highest` are the bits that its first byte may have.
+fn random_scalar<const N: usize, K, E>(highest: u8, key: impl Fn(&[u8]) -> Result<K, E>) -> K {
+    let numbers = std::iter::repeat_with(|| {
+        let mut number = random::<N>();
+        number[0] &= highest;
+        number
+    });
+    numbers.map(|number| key(&number)).find_map(Result::ok).expect("nearly every number is one")
 }
 
 /// A JWKS document (RFC 7517 section 5) with the public halves of `keys`.

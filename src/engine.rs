@@ -4,6 +4,7 @@
 //! Holds what lives longer than a request: the configuration and the key keepers. A request that waits is simply decided
 //! again when its keys have settled, so nothing half-decided is ever kept. Sans-IO: it makes no call and reads no clock.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize};
@@ -13,6 +14,7 @@ use crate::config::{Config, KeySource, ProviderId};
 use crate::credential::{Credential, Credentials};
 use crate::evidence::{self, Presented, Request, asked_providers};
 use crate::export::{self, Property};
+use crate::jose::algorithm::{NobodyElse, SignatureVerifier};
 use crate::keys::keeper::{GRACE, PATIENCE};
 use crate::keys::{Fetch, FetchError, Jitter, KeyStore, SharedSpace};
 use crate::rejection::Rejection;
@@ -54,6 +56,8 @@ pub struct Engine {
     keys: KeyStore,
     sessions: Checker,
     cache: TokenCache,
+    /// Who else verifies signatures.
+    other: Rc<dyn SignatureVerifier>,
 }
 
 impl Engine {
@@ -61,7 +65,13 @@ impl Engine {
     pub fn new(config: Config, jitter: Jitter) -> Self {
         let (keys, sessions) = (KeyStore::of(&config, jitter), Checker::of(&config));
         let cache = TokenCache::of(&config);
-        Self { owned_headers: OwnedHeaders::of(&config), keys, sessions, cache, config }
+        let (owned_headers, other) = (OwnedHeaders::of(&config), Rc::new(NobodyElse));
+        Self { owned_headers, keys, sessions, cache, other, config }
+    }
+
+    /// Says who else can verify signatures.
+    pub fn verify_by(&mut self, other: Rc<dyn SignatureVerifier>) {
+        self.other = other;
     }
 
     /// Says that the host has no timers: nothing but a request of its own can be waited for then.
@@ -92,7 +102,7 @@ impl Engine {
 
     /// Decides at the time `now` about a request that has `arrived` before that, and waited.
     pub fn decide_again(&mut self, head: &RequestHead, arrived: UnixTime, now: UnixTime) -> Decided {
-        let Self { config, owned_headers, keys, sessions, cache } = self;
+        let Self { config, owned_headers, keys, sessions, cache, other } = self;
         keys.begin_request(arrived);
         sessions.begin_request();
         let requirement = match rule::select(config, head) {
@@ -105,7 +115,7 @@ impl Engine {
         let credentials = Credentials::of(head, config, asked_providers(config, requirement), cache, now);
         let decoded = evidence::decode(&credentials, config);
         let tokens = evidence::parse(&decoded);
-        let request = Request { head, arrived, now };
+        let request = Request { head, arrived, now, other: other.as_ref() };
         let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions, cache);
         let granted = authorize(requirement, &mut evidence);
         let set_cookies = evidence.take_clearing_lines();

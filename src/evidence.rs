@@ -17,6 +17,7 @@ use crate::config::{
 };
 use crate::credential::{Credential, Credentials, Place, wrapped_headers};
 use crate::export::{self, Property};
+use crate::jose::algorithm::SignatureVerifier;
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
 use crate::jose::token::{CompactToken, MAX_TOKEN_BYTES, Spelling, TokenError, UnverifiedToken, is_token};
@@ -218,6 +219,8 @@ pub struct Request<'r> {
     pub arrived: UnixTime,
     /// When it is decided.
     pub now: UnixTime,
+    /// Who else verifies signatures.
+    pub other: &'r dyn SignatureVerifier,
 }
 
 /// What a request presents, and what it takes to verify it.
@@ -553,7 +556,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             return Ok(signed);
         }
         let signed = match self.keys.keys(id, provider, self.request.now) {
-            Keys::Ready(keys) => recognised_or_verified(token, provider, keys, proof),
+            Keys::Ready(keys) => recognised_or_verified(token, provider, keys, proof, self.request.other),
             Keys::Pending => return Err(Stop::Await(Awaited::Keys(id))),
             Keys::Unavailable { retry_after } => {
                 return Err(Rejection::KeysUnavailable { retry_after }.into());
@@ -592,7 +595,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         let unknown = Err(VerifyError::Signature(SignatureError::UnknownKeyId));
         let Some(key_id) = &token.header.key_id else { return Ok(unknown) };
         if let Some(keys) = self.keys.key(id, key_id, now) {
-            let signed = recognised_or_verified(token, provider, keys, proof);
+            let signed = recognised_or_verified(token, provider, keys, proof, self.request.other);
             if signed.is_ok() {
                 self.keys.note_good(id, key_id, now);
             }
@@ -661,9 +664,10 @@ fn recognised_or_verified<'t>(
     provider: &'t Provider,
     keys: &JwkSet,
     proof: Option<Rc<Proof>>,
+    other: &dyn SignatureVerifier,
 ) -> Result<SignedToken<'t>, VerifyError> {
     let recognised = proof.and_then(|proof| recognise(token, provider, keys, proof));
-    recognised.map_or_else(|| verify_signature(token, provider, keys), Ok)
+    recognised.map_or_else(|| verify_signature(token, provider, keys, other), Ok)
 }
 
 /// What was said, or why the request cannot go on.

@@ -15,6 +15,7 @@ use crate::config::{
     Audiences, ClaimMatch, ClaimPattern, ClaimsFormat, IssuerTemplate, Provider, RequiredClaim, TokenPart,
     is_uuid,
 };
+use crate::jose::algorithm::SignatureVerifier;
 use crate::jose::base64url;
 use crate::jose::claims::{NumericDate, RegisteredClaims};
 use crate::jose::jwk::{JwkSet, KeyDigest, SetDigest, SignatureError};
@@ -182,7 +183,7 @@ fn is_key_for(key_issuer: Option<&str>, token: &UnverifiedToken<'_>, provider: &
     issuer.is_some() && issuer == filled.as_deref()
 }
 
-/// Verifies that `token` is of `provider`, with its `keys`.
+/// Verifies that `token` is of `provider`, with its `keys`, and by `other` as far as they can say.
 ///
 /// # Errors
 ///
@@ -191,10 +192,11 @@ pub fn verify_signature<'t>(
     token: &'t UnverifiedToken<'t>,
     provider: &'t Provider,
     keys: &JwkSet,
+    other: &dyn SignatureVerifier,
 ) -> Result<SignedToken<'t>, VerifyError> {
     check_header(token, provider)?;
     let is_for_it = |key_issuer: Option<&str>| is_key_for(key_issuer, token, provider);
-    let verified = keys.verify_with(&token.header, &token.compact, &provider.algorithms, is_for_it);
+    let verified = keys.verify_with(&token.header, &token.compact, &provider.algorithms, is_for_it, other);
     let key = verified.map_err(VerifyError::Signature)?;
     Ok(SignedToken { token, provider, basis: Basis::Verified(key, keys.digest()) })
 }

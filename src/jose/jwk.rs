@@ -16,7 +16,7 @@ use crate::jose::algorithm::ec::{EcKey, P256, P384, P521};
 use crate::jose::algorithm::ed25519::Ed25519Key;
 use crate::jose::algorithm::hmac::HmacKey;
 use crate::jose::algorithm::rsa::RsaKey;
-use crate::jose::algorithm::{Algorithm, KeyError, VerificationKey, boxed};
+use crate::jose::algorithm::{Algorithm, KeyError, NobodyElse, SignatureVerifier, VerificationKey, boxed};
 use crate::jose::pem::{self, PemBlock, PemError};
 use crate::jose::public_key;
 use crate::jose::token::{CompactToken, JoseHeader};
@@ -259,10 +259,11 @@ impl JwkSet {
         token: &CompactToken<'_>,
         allowed: &[Algorithm],
     ) -> Result<(), SignatureError> {
-        self.verify_with(header, token, allowed, |_| true).map(drop)
+        self.verify_with(header, token, allowed, |_| true, &NobodyElse).map(drop)
     }
 
-    /// The same with those keys alone whose `issuer` is one for this token. Gives the key.
+    /// The same with those keys alone whose `issuer` is one for this token, and by `other` as far as they can say. Gives
+    /// the key.
     ///
     /// # Errors
     ///
@@ -273,6 +274,7 @@ impl JwkSet {
         token: &CompactToken<'_>,
         allowed: &[Algorithm],
         is_for_it: impl Fn(Option<&str>) -> bool,
+        other: &dyn SignatureVerifier,
     ) -> Result<KeyDigest, SignatureError> {
         let algorithm = header.algorithm;
         if !allowed.contains(&algorithm) {
@@ -287,7 +289,8 @@ impl JwkSet {
                 _ => SignatureError::NoKey,
             });
         }
-        let made_by = |jwk: &Jwk| jwk.key.verify(algorithm, token.signing_input(), token.signature());
+        let made_by =
+            |jwk: &Jwk| jwk.key.verify_by(other, algorithm, token.signing_input(), token.signature());
         let verifying = candidates.find(|jwk| made_by(jwk));
         verifying.map(|jwk| jwk.digest).ok_or(SignatureError::Mismatch)
     }

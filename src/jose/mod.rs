@@ -6,6 +6,7 @@
 pub mod algorithm;
 pub mod base64url;
 pub mod claims;
+mod der;
 pub mod jwk;
 pub mod pem;
 pub mod public_key;

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use edge_authn::config::{Config, KeySource, Provider};
+use edge_authn::jose::algorithm::NobodyElse;
 use edge_authn::jose::jwk::{JwkSet, KeyOrigin, SignatureError};
 use edge_authn::jose::token::CompactToken;
 use edge_authn::time::UnixTime;
@@ -50,7 +51,7 @@ fn takes(provider: &Provider, key: &SigningKey) -> Result<(), VerifyError> {
     let token = key.sign(&json!({ "sub": "alice", "exp": 2_000 }));
     let token = CompactToken::decode(&token).unwrap();
     let token = token.parse().unwrap();
-    let signed = verify_signature(&token, provider, keys)?;
+    let signed = verify_signature(&token, provider, keys, &NobodyElse)?;
     signed.identity(&provider.audiences, UnixTime::from_secs(1_000)).map(|_| ())
 }
 

@@ -13,9 +13,11 @@ mod run;
 #[allow(dead_code, reason = "the demo and the suites each use their part of it")]
 mod tokens;
 
+use edge_authn::jose::algorithm::NobodyElse;
+
 #[test]
 fn every_outside_vector_comes_out_as_it_must() {
-    let summary = run::run();
+    let summary = run::run(&NobodyElse);
     let run::Summary { accepted, refused, other_policy, .. } = &summary;
     println!("{accepted} accepted, {refused} refused, {other_policy} by another policy");
     assert!(summary.wrong.is_empty(), "{}", summary.wrong.join("\n"));

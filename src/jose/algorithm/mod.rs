@@ -109,6 +109,45 @@ pub trait VerificationKey: fmt::Debug {
     /// Whether `signature` is this key's over `signing_input` under `algorithm`; false when the key does not verify
     /// that algorithm.
     fn verify(&self, algorithm: Algorithm, signing_input: &[u8], signature: &[u8]) -> bool;
+
+    /// The same by somebody else, as far as they can say, and by this program otherwise. Keys that nobody else is asked
+    /// about are content with this.
+    fn verify_by(
+        &self,
+        _other: &dyn SignatureVerifier,
+        algorithm: Algorithm,
+        signing_input: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        self.verify(algorithm, signing_input, signature)
+    }
+}
+
+/// Somebody else who can verify signatures, faster than this program does.
+pub trait SignatureVerifier: fmt::Debug {
+    /// Whether `signature` is that of the key over `signing_input` under `algorithm`; `None` when they cannot say. They
+    /// are asked about `RS*` and `ES*` alone, and only about signatures that have the right form: as long as the modulus
+    /// and below it, or with numbers in the range of the curve.
+    ///
+    /// The key is a `SubjectPublicKeyInfo` in DER. The signature is that of `algorithm` with ECDSA's in DER (RFC 3279
+    /// section 2.2.3).
+    fn verifies(
+        &self,
+        algorithm: Algorithm,
+        key: &[u8],
+        signing_input: &[u8],
+        signature: &[u8],
+    ) -> Option<bool>;
+}
+
+/// Nobody else: this program verifies all signatures itself.
+#[derive(Clone, Copy, Debug)]
+pub struct NobodyElse;
+
+impl SignatureVerifier for NobodyElse {
+    fn verifies(&self, _: Algorithm, _: &[u8], _: &[u8], _: &[u8]) -> Option<bool> {
+        None
+    }
 }
 
 /// Why key material cannot be used.

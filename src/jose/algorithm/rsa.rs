@@ -12,7 +12,8 @@ use crypto_bigint::{Odd, U2048, U3072, U4096, U8192, Uint, Word};
 use sha2::digest::{Digest, Output};
 use sha2::{Sha256, Sha384, Sha512};
 
-use super::{Algorithm, KeyError, VerificationKey, bytes};
+use super::{Algorithm, KeyError, SignatureVerifier, VerificationKey, bytes};
+use crate::jose::der;
 use crate::json::Object;
 
 const MIN_BITS: u32 = 2048;
@@ -43,6 +44,8 @@ pub struct RsaKey {
     modulus: Box<dyn Modulus>,
     bits: u32,
     exponent: u64,
+    /// The key as others read it (RFC 3279 section 2.3.1).
+    info: Vec<u8>,
 }
 
 /// A modulus with all that is computed from it once.
@@ -50,6 +53,9 @@ trait Modulus: fmt::Debug {
     /// `base` to the power of `exponent`, at least as many bytes as the modulus has, with the highest byte first; `None`
     /// when `base` is not below the modulus.
     fn power(&self, base: &[u8], exponent: u64) -> Option<Vec<u8>>;
+
+    /// Whether `number` is below the modulus.
+    fn is_above(&self, number: &[u8]) -> bool;
 }
 
 /// A modulus of at most this many limbs.
@@ -90,6 +96,8 @@ impl RsaKey {
         if !is_odd || !(MIN_BITS..=MAX_BITS).contains(&bits) {
             return Err(KeyError::RsaModulus { bits: usize::try_from(bits).unwrap_or(usize::MAX) });
         }
+        let numbers = der::sequence(&[&der::unsigned(modulus), &der::unsigned(exponent)]);
+        let info = der::public_key_info(&[der::RSA_ENCRYPTION, der::NULL], &numbers);
         let exponent = exponent.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         if !(3..=MAX_EXPONENT).contains(&exponent) {
             return Err(KeyError::RsaExponent);
@@ -102,7 +110,7 @@ impl RsaKey {
         };
         let modulus =
             modulus.ok_or(KeyError::RsaModulus { bits: usize::try_from(bits).unwrap_or(usize::MAX) })?;
-        Ok(Self { modulus, bits, exponent })
+        Ok(Self { modulus, bits, exponent, info })
     }
 
     /// How many bytes the modulus has, and every signature (RFC 8017 sections 8.1.2 and 8.2.2).
@@ -139,6 +147,24 @@ impl VerificationKey for RsaKey {
         };
         self.recover(signature).is_some_and(|encoded| is_signed(&encoded, self.bits, signing_input))
     }
+
+    /// `PS*` is left to this program: what others make of its parameters is not known.
+    fn verify_by(
+        &self,
+        other: &dyn SignatureVerifier,
+        algorithm: Algorithm,
+        signing_input: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        if !matches!(algorithm, Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512) {
+            return self.verify(algorithm, signing_input, signature);
+        }
+        signature.len() == self.size()
+            && self.modulus.is_above(signature)
+            && other
+                .verifies(algorithm, &self.info, signing_input, signature)
+                .unwrap_or_else(|| self.verify(algorithm, signing_input, signature))
+    }
 }
 
 impl<const LIMBS: usize> OfLimbs<LIMBS> {
@@ -146,14 +172,16 @@ impl<const LIMBS: usize> OfLimbs<LIMBS> {
         let modulus = Odd::new(uint::<LIMBS>(modulus)?).into_option()?;
         Some(Box::new(Self(FixedMontyParams::new_vartime(modulus))))
     }
+
+    /// A number, if it is below the modulus.
+    fn below(&self, number: &[u8]) -> Option<Uint<LIMBS>> {
+        uint(number).filter(|number| number < self.0.modulus().as_ref())
+    }
 }
 
 impl<const LIMBS: usize> Modulus for OfLimbs<LIMBS> {
     fn power(&self, base: &[u8], exponent: u64) -> Option<Vec<u8>> {
-        let base = uint::<LIMBS>(base)?;
-        if base >= *self.0.modulus().as_ref() {
-            return None;
-        }
+        let base = self.below(base)?;
         let base = FixedMontyForm::new(&base, &self.0);
         let mut power = base;
         // From the second highest bit on: the highest one is `power` already.
@@ -164,6 +192,10 @@ impl<const LIMBS: usize> Modulus for OfLimbs<LIMBS> {
             }
         }
         Some(power.retrieve().to_words().iter().rev().flat_map(|word| word.to_be_bytes()).collect())
+    }
+
+    fn is_above(&self, number: &[u8]) -> bool {
+        self.below(number).is_some()
     }
 }
 
