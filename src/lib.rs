@@ -33,6 +33,7 @@ pub mod credential;
 
 pub mod call;
 pub mod clerk_claims;
+pub mod host_crypto;
 pub mod jose;
 pub mod keys;
 pub mod session_check;

@@ -1,6 +1,6 @@
 //! What is counted, and under which names.
 //!
-//! Takes what has happened, gives the name of its counter. Only refusals and calls are counted: a request that is let
+//! Takes what has happened, gives the name of its counter. Only refusals, calls and failures of the host are counted: a request that is let
 //! through costs no host call for it. Names have no byte of a request in them, so their number is that of the reasons
 //! and providers there are.
 
@@ -17,27 +17,31 @@ pub enum Metric<'a> {
     CheckFailed(&'a str),
     /// This provider did not take what the gateway itself has sent, its secret or a path: a mistake in a configuration.
     CheckRejected(&'a str),
+    /// The host had no answer to a signature of this algorithm, and the filter has verified it.
+    HostCryptoFailed(&'static str),
 }
 
 impl Metric<'_> {
     /// The names of all, with what differs in angle brackets.
-    pub const NAMES: [&'static str; 5] = [
+    pub const NAMES: [&'static str; 6] = [
         "refused.<reason>",
         "jwks_fetch_success.<provider>",
         "jwks_fetch_failed.<provider>",
         "session_check_failed.<provider>",
         "session_check_rejected.<provider>",
+        "host_crypto_failed.<algorithm>",
     ];
 
     /// Its name behind `edge_authn.` and the prefix, if there is one.
     pub fn name(&self, prefix: &str) -> String {
-        let [refused, fetched, failed, check_failed, check_rejected] = Self::NAMES;
+        let [refused, fetched, failed, check_failed, check_rejected, host_crypto] = Self::NAMES;
         let (pattern, what) = match self {
             Self::Refused(label) => (refused, *label),
             Self::KeysFetched(provider) => (fetched, *provider),
             Self::KeysFailed(provider) => (failed, *provider),
             Self::CheckFailed(provider) => (check_failed, *provider),
             Self::CheckRejected(provider) => (check_rejected, *provider),
+            Self::HostCryptoFailed(algorithm) => (host_crypto, *algorithm),
         };
         let start = pattern.split('<').next().unwrap_or_default();
         let prefix = plain(prefix);
@@ -63,5 +67,6 @@ mod tests {
         assert_eq!(Metric::KeysFailed("my idp.v2").name("x."), "edge_authn.x_.jwks_fetch_failed.my_idp_v2");
         assert_eq!(Metric::CheckFailed("a").name(""), "edge_authn.session_check_failed.a");
         assert_eq!(Metric::CheckRejected("é").name(""), "edge_authn.session_check_rejected._");
+        assert_eq!(Metric::HostCryptoFailed("RS256").name(""), "edge_authn.host_crypto_failed.RS256");
     }
 }

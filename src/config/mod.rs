@@ -86,8 +86,22 @@ pub struct Config {
     pub has_wrapped_credentials: bool,
     /// What stands in the names of metrics; nothing when empty.
     pub stat_prefix: String,
+    /// Who verifies signatures.
+    pub crypto: Crypto,
     /// What is allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Who verifies signatures of `RS*` and `ES*`; all others are verified by the filter itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Crypto {
+    /// The host where it can, else the filter.
+    #[default]
+    Auto,
+    /// The filter.
+    Wasm,
+    /// The host, which must be able to.
+    Host,
 }
 
 /// The place of a provider in [`Config::providers`].
@@ -598,9 +612,10 @@ const FIELDS: &[&str] = &[
     "strip_failure_response",
     "realm",
     "stat_prefix",
+    "crypto",
 ];
 
-const NOT_BUILT: &[&str] = &["crypto"];
+const NOT_BUILT: &[&str] = &[];
 
 const DEFAULT_REALM: &str = "edge-authn";
 
@@ -666,6 +681,15 @@ impl Config {
         };
         // For the names of metrics, which are those of the host.
         let stat_prefix = top.take("stat_prefix")?.map_or(Ok(""), |node| node.string())?.to_owned();
+        let crypto = match top.take("crypto")? {
+            None => Crypto::default(),
+            Some(node) => match node.string()? {
+                "auto" => Crypto::Auto,
+                "wasm" => Crypto::Wasm,
+                "host" => Crypto::Host,
+                _ => return Err(node.expected("\"auto\", \"wasm\" or \"host\"")),
+            },
+        };
         top.finish(NOT_BUILT)?;
         let mut locations = providers.iter().flat_map(|provider| &provider.locations);
         let has_wrapped_credentials = locations.any(Location::is_wrapped);
@@ -679,6 +703,7 @@ impl Config {
             several_credentials: policies.several_credentials,
             has_wrapped_credentials,
             stat_prefix,
+            crypto,
             warnings: Vec::new(),
             providers,
         };

@@ -254,14 +254,32 @@ pub(super) fn set_shared_data(name: &str, value: &[u8], version: u32) -> Result<
 
 /// Has the route of the request of the effective context chosen anew.
 pub(super) fn clear_route_cache() -> Result<(), HostError> {
-    let name = "clear_route_cache";
+    call_foreign_function("clear_route_cache", &[]).map(drop)
+}
+
+/// Has the host verify a signature, as Envoy's function of this name does it.
+pub(super) fn verify_signature(argument: &[u8]) -> Result<Vec<u8>, HostError> {
+    call_foreign_function("verify_signature", argument)
+}
+
+fn call_foreign_function(name: &str, argument: &[u8]) -> Result<Vec<u8>, HostError> {
+    const CALL: &str = "proxy_call_foreign_function";
     let mut data = std::ptr::null_mut();
     let mut size = 0;
-    // SAFETY: pointer and length are those of `name`; the argument is empty; both out-pointers are valid for writing.
+    // SAFETY: pointers and lengths are those of `name` and `argument`, which outlive the call; both out-pointers are
+    // valid for writing.
     let status = unsafe {
-        proxy_call_foreign_function(name.as_ptr(), name.len(), name.as_ptr(), 0, &raw mut data, &raw mut size)
+        proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            argument.as_ptr(),
+            argument.len(),
+            &raw mut data,
+            &raw mut size,
+        )
     };
-    take_buffer("proxy_call_foreign_function", status, data, size).map(drop)
+    // Not like for other calls is "not found" an empty result.
+    check(CALL, status).and_then(|()| take_buffer(CALL, status, data, size))
 }
 
 /// Sends a request of our own; the answer comes to the context that is active in the SDK, under the token returned.

@@ -21,6 +21,7 @@ use crate::host::clock;
 use crate::host::metrics::Counters;
 use crate::host::shared_data::SharedData;
 use crate::host::waiting_room::{Waiting, WaitingRoom};
+use crate::host_crypto::HostCrypto;
 use crate::keys::{Fetch, Jitter};
 use crate::metric::Metric;
 use crate::rejection::Rejection;
@@ -50,6 +51,8 @@ pub(super) struct Gateway {
     calls: BTreeMap<u32, Call>,
     shared_data: SharedData,
     counters: Counters,
+    /// The host, where it verifies signatures.
+    host_crypto: Option<Rc<HostCrypto>>,
 }
 
 /// Whether a request has been let through; shared by its stream and whoever decides about it.
@@ -112,6 +115,7 @@ impl SharedGateway {
             calls: BTreeMap::new(),
             shared_data: SharedData::default(),
             counters: Counters::default(),
+            host_crypto: None,
         })))
     }
 
@@ -287,7 +291,7 @@ enum CannotWait {
 impl Gateway {
     /// Takes up a configuration, and finds out whether the host has timers. Keys that were fetched under another one
     /// are found again if they are from the same place.
-    pub(super) fn configure(&mut self, config: Config) {
+    pub(super) fn configure(&mut self, config: Config, host_crypto: Option<Rc<HostCrypto>>) {
         let now = clock::now();
         self.release();
         self.timer = calls::set_tick_period(None).is_ok().then(Timer::default);
@@ -295,6 +299,10 @@ impl Gateway {
         if self.timer.is_none() {
             engine.without_timers();
         }
+        if let Some(host_crypto) = &host_crypto {
+            engine.verify_by(Rc::<HostCrypto>::clone(host_crypto));
+        }
+        self.host_crypto = host_crypto;
         engine.sync(now, &mut self.shared_data);
         // Their answers would be taken for those of the providers that have the same place now.
         self.calls.clear();
@@ -314,17 +322,25 @@ impl Gateway {
 
     /// The answer to a request as it stands now.
     fn decide(&mut self, head: &RequestHead, now: UnixTime) -> Decided {
-        match &mut self.engine {
-            Some(engine) => engine.decide(head, now),
-            None => no_configuration(),
-        }
+        let Some(engine) = &mut self.engine else { return no_configuration() };
+        let decided = engine.decide(head, now);
+        self.count_signatures();
+        decided
     }
 
     /// The answer to one that has waited.
     fn decide_again(&mut self, waiting: &Waiting) -> Decided {
-        match &mut self.engine {
-            Some(engine) => engine.decide_again(&waiting.head, waiting.arrived, clock::now()),
-            None => no_configuration(),
+        let Some(engine) = &mut self.engine else { return no_configuration() };
+        let decided = engine.decide_again(&waiting.head, waiting.arrived, clock::now());
+        self.count_signatures();
+        decided
+    }
+
+    /// Counts the signatures of the request just decided that the host had no answer to.
+    fn count_signatures(&mut self) {
+        let failures = self.host_crypto.as_ref().map(|host| host.take_failures());
+        for algorithm in failures.into_iter().flatten() {
+            self.count(Metric::HostCryptoFailed(algorithm.name()));
         }
     }
 

@@ -1,5 +1,7 @@
 //! The root context: configuration, the timer, and the answers to calls.
 
+use std::rc::Rc;
+
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
@@ -7,6 +9,7 @@ use crate::config::Config;
 use crate::host::calls::{self, BufferType, LogLevel};
 use crate::host::gateway::{Gateway, SharedGateway, log_failure};
 use crate::host::stream::Stream;
+use crate::host_crypto::HostCrypto;
 
 #[derive(Debug)]
 pub(super) struct Root {
@@ -58,10 +61,23 @@ impl RootContext for Root {
                 return false;
             }
         };
+        let verify_signature =
+            |argument: &[u8]| calls::verify_signature(argument).map_err(|error| error.to_string());
+        let host_crypto = match HostCrypto::of(&config, Box::new(verify_signature)) {
+            Ok(host_crypto) => host_crypto.map(Rc::new),
+            Err(error) => {
+                calls::log(LogLevel::Error, &format!("edge-authn: configuration refused: {error}"));
+                return false;
+            }
+        };
+        for (algorithm, reason) in host_crypto.iter().flat_map(|host| host.unfit()) {
+            let name = algorithm.name();
+            calls::log(LogLevel::Debug, &format!("edge-authn: the host does not verify {name}: {reason}"));
+        }
         for warning in &config.warnings {
             calls::log(LogLevel::Warn, &format!("edge-authn: {warning}"));
         }
-        self.gateway.with(|gateway| gateway.configure(config));
+        self.gateway.with(|gateway| gateway.configure(config, host_crypto));
         // Requests may wait for keys of a configuration that this one replaces.
         self.gateway.answer_all();
         // Nothing is fetched before the timer fires: Envoy also configures VMs that it throws away at once.

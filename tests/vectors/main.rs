@@ -6,6 +6,8 @@
 mod algorithms;
 mod configuration;
 mod documents;
+mod foreign;
+mod host_crypto;
 mod key_forms;
 mod run;
 
