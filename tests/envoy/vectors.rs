@@ -66,7 +66,18 @@ impl Provider {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_outside_vector_comes_out_over_http_as_it_must() {
+async fn every_outside_vector_comes_out_over_http_as_it_must_where_the_filter_verifies() {
+    assert_eq!(every_vector("wasm").await, BTreeMap::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_outside_vector_comes_out_over_http_as_it_must_where_envoy_verifies() {
+    let unanswered = every_vector("host").await;
+    assert_eq!(unanswered, BTreeMap::new(), "Envoy had an answer to all of them");
+}
+
+/// Holds every case against this `crypto`, and gives the counters of signatures that the host had no answer to.
+async fn every_vector(crypto: &str) -> BTreeMap<String, u64> {
     let cases: Vec<Case> = serde_json::from_str(include_str!("../vectors/jws_cases.json")).unwrap();
     let mut providers: BTreeMap<String, Provider> = BTreeMap::new();
     let setup = |case: &Case| format!("{}{}", case.jwks, case.config);
@@ -81,7 +92,7 @@ async fn every_outside_vector_comes_out_over_http_as_it_must() {
     let loaded: Vec<_> = providers.values().filter(|provider| provider.is_loaded()).collect();
     let fields: Map<_, _> = loaded.iter().map(|one| (one.name.clone(), one.fields.clone())).collect();
     let rules: Vec<_> = loaded.iter().map(|provider| provider.rule()).collect();
-    let configuration = json!({ "providers": fields, "rules": rules, "default": "deny" });
+    let configuration = json!({ "providers": fields, "rules": rules, "default": "deny", "crypto": crypto });
     let upstream = Upstream::start().await;
     let mut envoy = Envoy::with_filter(configuration, &upstream);
     for provider in &loaded {
@@ -116,4 +127,5 @@ async fn every_outside_vector_comes_out_over_http_as_it_must() {
     assert!(verdicts.keys().all(|answer| known.contains(&answer.as_str())), "{verdicts:?}");
     assert_eq!(upstream.requests().len(), verdicts["200"], "nothing refused reached the upstream");
     assert_no_vm_failure(&envoy).await;
+    envoy.stats("wasmcustom.edge_authn.host_crypto_failed").await
 }

@@ -15,8 +15,11 @@ mod cleared_cookies;
 mod counters;
 mod discovery;
 mod failures;
+#[path = "../vectors/foreign.rs"]
+mod foreign;
 mod harness;
 mod harness_itself;
+mod host_crypto;
 mod hostile;
 mod hot_path;
 mod key_ids;
