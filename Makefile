@@ -75,6 +75,12 @@ bench: wasm ## Measure the filter beside jwt_authn; SCENARIO=name runs one, UPDA
 	ENVOY=$$(scripts/envoy.sh) && WRK=$$(scripts/wrk.sh) && export ENVOY WRK && \
 	cargo test $(NATIVE) --bench gateway
 
+.PHONY: bench-crypto
+bench-crypto: rust ## Measure how long signatures take in WebAssembly and in the host, by algorithm
+	ENVOY=$$(scripts/envoy.sh) && \
+	cargo build --release --example bench-crypto --features bench --target wasm32-wasip1 && \
+	scripts/bench-crypto.sh "$$ENVOY" "$(abspath $(BUILD))/wasm32-wasip1/release/examples/bench_crypto.wasm"
+
 .PHONY: lint
 lint: rust ## Check formatting and lints, native and WebAssembly
 	cargo fmt --check

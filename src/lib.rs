@@ -54,5 +54,5 @@ pub mod json;
 pub mod metric;
 pub mod time;
 
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", not(feature = "bench")))]
 mod host;
