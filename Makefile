@@ -86,6 +86,7 @@ lint: rust ## Check formatting and lints, native and WebAssembly
 	cargo fmt --check
 	cargo clippy $(NATIVE) --all-targets -- -D warnings
 	cargo clippy --lib --target wasm32-wasip1 -- -D warnings
+	cargo clippy --example bench-crypto --features bench --target wasm32-wasip1 -- -D warnings
 
 .PHONY: size
 size: wasm ## Compare the size of the filter with its budget

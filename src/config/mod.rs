@@ -92,7 +92,7 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// Who verifies signatures of `RS*` and `ES*`; all others are verified by the filter itself.
+/// Who verifies signatures of `RS*`, `ES256` and `ES384`; all others are verified by the filter itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Crypto {
     /// The host where it can, else the filter.

@@ -58,14 +58,14 @@ impl Scene {
 }
 
 #[test]
-fn a_host_that_can_verifies_each_signature_of_rs_and_es_with_one_call_and_no_other() {
+fn a_host_that_can_verifies_each_signature_that_it_is_faster_at_with_one_call_and_no_other() {
     for (algorithm, calls) in [
         ("RS256", 2),
         ("RS384", 2),
         ("RS512", 2),
         ("ES256", 2),
         ("ES384", 2),
-        ("ES512", 2),
+        ("ES512", 0),
         ("PS256", 0),
         ("EdDSA", 0),
     ] {

@@ -29,7 +29,7 @@ use crate::jose::der;
 use crate::json::Object;
 
 /// How many multiples of a point are summed in one step: see [`Multiples`].
-const TEETH: usize = 6;
+const TEETH: usize = 7;
 
 /// A curve of RFC 7518 section 6.2.1.1, with the one algorithm that goes with it.
 pub trait Curve:
@@ -103,7 +103,7 @@ pub struct EcKey<C: Curve> {
     multiples: OnceLock<Multiples<C>>,
 }
 
-/// Multiples of a point, so that another multiple of it takes a sixth of the steps (the fixed-base comb of Lim and Lee).
+/// Multiples of a point, so that another multiple of it takes a seventh of the steps (the fixed-base comb of Lim and Lee).
 ///
 /// A factor is read in so many rows as there are teeth, one below the other. Each column of bits then stands for the sum
 /// of the multiples of some rows, and all those sums are here, by the column as a number, from 1.
