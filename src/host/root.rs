@@ -5,7 +5,7 @@ use std::rc::Rc;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::host::calls::{self, BufferType, LogLevel};
 use crate::host::gateway::{Gateway, SharedGateway, log_failure};
 use crate::host::stream::Stream;
@@ -43,6 +43,15 @@ fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The configuration, and the host where it is to verify signatures.
+fn load(text: &[u8]) -> Result<(Config, Option<Rc<HostCrypto>>), ConfigError> {
+    let config = Config::parse(text, &environment_variable)?;
+    let verify_signature =
+        |argument: &[u8]| calls::verify_signature(argument).map_err(|error| error.to_string());
+    let host_crypto = HostCrypto::of(&config, Box::new(verify_signature))?;
+    Ok((config, host_crypto.map(Rc::new)))
+}
+
 impl RootContext for Root {
     /// Reads the configuration. False makes Envoy refuse it, and keep the one it has.
     fn on_configure(&mut self, size: usize) -> bool {
@@ -50,23 +59,12 @@ impl RootContext for Root {
             0 => Ok(Vec::new()),
             _ => calls::buffer(BufferType::PluginConfiguration, size),
         };
-        let config = match text {
-            Ok(text) => Config::parse(&text, &environment_variable).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let config = match config {
-            Ok(config) => config,
+        let loaded = text.map_err(|error| error.to_string());
+        let loaded = loaded.and_then(|text| load(&text).map_err(|error| error.to_string()));
+        let (config, host_crypto) = match loaded {
+            Ok(loaded) => loaded,
             Err(message) => {
                 calls::log(LogLevel::Error, &format!("edge-authn: configuration refused: {message}"));
-                return false;
-            }
-        };
-        let verify_signature =
-            |argument: &[u8]| calls::verify_signature(argument).map_err(|error| error.to_string());
-        let host_crypto = match HostCrypto::of(&config, Box::new(verify_signature)) {
-            Ok(host_crypto) => host_crypto.map(Rc::new),
-            Err(error) => {
-                calls::log(LogLevel::Error, &format!("edge-authn: configuration refused: {error}"));
                 return false;
             }
         };

@@ -212,8 +212,8 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
             "providers[\"a b\"].issuer: found the number 1, expected a string",
         ),
         (
-            error(r#"{"crypto":"auto"}"#),
-            "crypto: found a field that this version does not support, expected no such field",
+            error(r#"{"crypto":"native"}"#),
+            "crypto: found the string \"native\", expected \"auto\", \"wasm\" or \"host\"",
         ),
     ] {
         assert_eq!(found, expected);

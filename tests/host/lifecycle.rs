@@ -13,7 +13,7 @@ use super::scene::{
 #[test]
 fn a_good_configuration_is_taken_without_a_word_or_a_call() {
     let mut scene = Scene::start();
-    assert_eq!(scene.host.logs(), []);
+    assert_eq!(scene.logged(Level::Info), [""; 0]);
     scene.pass(anonymous("/open"));
     scene.refuse(anonymous("/"), 401, "missing_credential");
     scene.refuse(bearer("/", "not-a-token"), 401, "invalid_token");
