@@ -290,3 +290,120 @@ impl<C: Curve> AlgorithmSignature for EcdsaSignature<C> {
         Cow::Owned([r.as_slice(), s.as_slice()].concat())
     }
 }
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use std::cell::Cell;
+
+    use p256::ecdsa::signature::Signer as _;
+
+    use super::*;
+
+    /// What can be asked of a curve in a test of all of them.
+    macro_rules! of_each_curve {
+        ($test:ident) => {
+            $test!(p256, P256);
+            $test!(p384, P384);
+            $test!(p521, P521);
+        };
+    }
+
+    /// Secrets from both ends, whose points are the generator, its double and their negatives, and one between.
+    fn secrets<C: Curve>() -> Vec<FieldBytes<C>> {
+        let one = C::Scalar::ONE;
+        let middle = C::Scalar::reduce(&number::<C>(&[0x5a; 31]));
+        [one, one.double(), -one, -one.double(), middle].map(Into::into).to_vec()
+    }
+
+    #[test]
+    fn signatures_of_another_library_verify_and_nothing_else_does() {
+        macro_rules! holds {
+            ($curve:ident, $type:ident) => {
+                for secret in secrets::<$type>() {
+                    let theirs = $curve::ecdsa::SigningKey::from_bytes(&secret).unwrap();
+                    let point = theirs.verifying_key().to_sec1_point(false);
+                    let ours = EcKey::<$type>::from_sec1(point.as_bytes()).unwrap();
+                    for message in [&b""[..], b"m", &[0xff; 300]] {
+                        let signature: $curve::ecdsa::Signature = theirs.sign(message);
+                        let signature = signature.to_bytes().to_vec();
+                        let verify = |message: &[u8], signature: &[u8]| {
+                            ours.verify($type::ALGORITHM, message, signature)
+                        };
+                        assert!(verify(message, &signature), "{secret:?}");
+                        assert!(!verify(b"another", &signature), "{secret:?}");
+                        for position in 0..signature.len() {
+                            let mut broken = signature.clone();
+                            broken[position] ^= 1;
+                            assert!(!verify(message, &broken), "{secret:?} {position}");
+                        }
+                        for other in Algorithm::ALL.iter().filter(|other| **other != $type::ALGORITHM) {
+                            assert!(!ours.verify(*other, message, &signature), "{other:?}");
+                        }
+                    }
+                }
+            };
+        }
+        of_each_curve!(holds);
+    }
+
+    #[test]
+    fn a_sum_of_multiples_is_what_the_curve_makes_of_it() {
+        macro_rules! holds {
+            ($curve:ident, $type:ident) => {{
+                let generator = $curve::ProjectivePoint::GENERATOR;
+                let multiples = Multiples::<$type>::of(generator);
+                for factor in secrets::<$type>() {
+                    let mut sum = $curve::ProjectivePoint::IDENTITY;
+                    for column in (0..Multiples::<$type>::COLUMNS).rev() {
+                        sum = sum.double();
+                        if let Some(summand) = multiples.sum(&factor, column) {
+                            sum += summand;
+                        }
+                    }
+                    let factor = <$type as CurveArithmetic>::Scalar::from_repr(factor).unwrap();
+                    assert_eq!(sum, generator * factor);
+                }
+            }};
+        }
+        of_each_curve!(holds);
+    }
+
+    #[derive(Debug)]
+    struct Asked(Cell<usize>);
+
+    impl SignatureVerifier for Asked {
+        fn verifies(&self, _: Algorithm, _: &[u8], _: &[u8], _: &[u8]) -> Option<bool> {
+            self.0.set(self.0.get() + 1);
+            Some(true)
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_about_numbers_that_are_out_of_range() {
+        macro_rules! holds {
+            ($curve:ident, $type:ident) => {{
+                let key =
+                    EcKey::<$type>::from_sec1($curve::AffinePoint::GENERATOR.to_sec1_point(true).as_bytes());
+                let key = key.unwrap();
+                let one: Vec<u8> = <FieldBytes<$type>>::from($curve::Scalar::ONE).to_vec();
+                let last: Vec<u8> = <FieldBytes<$type>>::from(-$curve::Scalar::ONE).to_vec();
+                let mut order = last.clone();
+                *order.last_mut().unwrap() += 1;
+                let zero = vec![0; one.len()];
+                let asked = Asked(Cell::new(0));
+                let verify = |signature: &[u8]| key.verify_by(&asked, $type::ALGORITHM, b"m", signature);
+                for [r, s] in [[&one, &zero], [&zero, &one], [&order, &one], [&one, &order]] {
+                    assert!(!verify(&[r.as_slice(), s].concat()));
+                }
+                let good = [one.as_slice(), &last].concat();
+                for odd in [&good[1..], &[good.as_slice(), &[0]].concat(), &[]] {
+                    assert!(!verify(odd));
+                }
+                assert_eq!(asked.0.get(), 0);
+                assert!(verify(&good));
+                assert_eq!(asked.0.get(), 1);
+            }};
+        }
+        of_each_curve!(holds);
+    }
+}

@@ -335,6 +335,36 @@ mod tests {
         }
     }
 
+    /// Somebody who takes everything for good.
+    #[derive(Debug)]
+    struct Gullible;
+
+    impl SignatureVerifier for Gullible {
+        fn verifies(&self, _: Algorithm, _: &[u8], _: &[u8], _: &[u8]) -> Option<bool> {
+            Some(true)
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_about_numbers_that_are_no_signature_nor_about_pss() {
+        let (private, key) = pair(2048);
+        let modulus = private.n().to_bytes_be();
+        let ask = |algorithm, signature: &[u8]| key.verify_by(&Gullible, algorithm, b"m", signature);
+        for signature in [modulus, vec![0xff; 256], vec![0; 255], vec![0; 257], Vec::new()] {
+            for algorithm in key.algorithms() {
+                assert!(!ask(*algorithm, &signature), "{algorithm:?}");
+            }
+        }
+        for (algorithm, is_asked) in [
+            (Algorithm::Rs256, true),
+            (Algorithm::Rs512, true),
+            (Algorithm::Ps256, false),
+            (Algorithm::Es256, false),
+        ] {
+            assert_eq!(ask(algorithm, &[0; 256]), is_asked, "{algorithm:?}");
+        }
+    }
+
     #[test]
     fn only_numbers_that_make_a_usable_key_are_taken() {
         let modulus = |bits: u32| {
