@@ -12,8 +12,14 @@ use crate::foreign;
 use crate::run;
 
 /// What a host may be asked about.
-const ALGORITHMS: [Algorithm; 5] =
-    [Algorithm::Es256, Algorithm::Es384, Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512];
+const ALGORITHMS: [Algorithm; 6] = [
+    Algorithm::Es256,
+    Algorithm::Es384,
+    Algorithm::Es512,
+    Algorithm::Rs256,
+    Algorithm::Rs384,
+    Algorithm::Rs512,
+];
 
 fn honest() -> HostCrypto {
     HostCrypto::probe(Box::new(|argument| Ok(foreign::verify_signature(argument))), &Algorithm::ALL)
