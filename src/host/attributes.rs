@@ -7,7 +7,10 @@ use crate::config::Config;
 use crate::host::calls;
 use crate::request::{Attributes, RoutePolicy};
 
-/// The metadata of the route that Envoy has chosen, in our namespace.
+/// All metadata of the route that Envoy has chosen.
+const ANY_ROUTE_METADATA: &str = "xds\0route_metadata";
+
+/// The part of it in our namespace.
 const ROUTE_METADATA: &str = "xds\0route_metadata\0filter_metadata\0edge_authn";
 
 /// What the host says of the running request, as far as the configuration asks for it.
@@ -20,10 +23,12 @@ pub(super) fn of_request(config: &Config) -> Attributes {
     }
 }
 
-/// `disabled: true` or `requirement_name: "..."` of the route. The namespace is asked for first, since most routes say
-/// nothing.
+/// `disabled: true` or `requirement_name: "..."` of the route. Most routes have no metadata at all, which is told by a
+/// message without a byte, in half the time that it takes to look for the namespace; a host that cannot tell is asked
+/// for that.
 fn route() -> RoutePolicy {
-    if calls::property(ROUTE_METADATA).is_none() {
+    let has_none = calls::property(ANY_ROUTE_METADATA).is_some_and(|metadata| metadata.is_empty());
+    if has_none || calls::property(ROUTE_METADATA).is_none() {
         return RoutePolicy::Rules;
     }
     let field = |name| calls::property(&format!("{ROUTE_METADATA}\0{name}"));
