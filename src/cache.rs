@@ -81,6 +81,11 @@ impl KnownToken {
         self.token.compact.text()
     }
 
+    /// Whether it was read with padding, which not everybody takes.
+    pub fn is_padded(&self) -> bool {
+        self.spelling == Spelling::Padded
+    }
+
     /// What was found out about it when it was good for this provider.
     pub fn proof(&self, provider: ProviderId) -> Option<Rc<Proof>> {
         let proofs = self.proofs.borrow();

@@ -40,7 +40,7 @@ pub struct Credential<'r> {
 /// A token, of the characters that RFC 6750 section 2.1 allows.
 #[derive(Clone, Debug)]
 enum Token<'r> {
-    /// One that was good before, and so has no other characters.
+    /// One that was good before, and so has no other characters but padding.
     Known(Rc<KnownToken>),
     New(Cow<'r, str>),
 }
@@ -353,7 +353,10 @@ impl Reader<'_> {
         if value.is_empty() {
             return Presented::Nothing;
         }
-        if let Some(known) = self.cache.and_then(|cache| cache.get(value)) {
+        if let Some(known) = self.cache.and_then(|cache| cache.get(value))
+            // What is padded is a credential for those alone who take it.
+            && (self.is_padded || !known.is_padded())
+        {
             return Presented::Token(Token::Known(known));
         }
         let is_padded = || self.is_padded && value.split(|byte| *byte == b'.').all(is_b64token);

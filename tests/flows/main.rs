@@ -46,6 +46,7 @@ mod support;
 mod third_review;
 mod timeline;
 mod token_cache;
+mod token_cache_off;
 mod two_providers;
 
 #[path = "../../demo/tokens.rs"]
