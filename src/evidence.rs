@@ -549,9 +549,10 @@ impl<'t, 'k> Presented<'t, 'k> {
         {
             return Ok(Err(error));
         }
+        let was_good = proof.is_some();
         if matches!(provider.keys, KeySource::ByKid(_)) {
             let signed = self.signed_by_kid(id, provider, token, proof)?;
-            self.forget_unless_signed(&signed, position);
+            self.forget_unless_signed(&signed, was_good, position);
             self.signatures.push((position, id, signed.clone()));
             return Ok(signed);
         }
@@ -569,14 +570,21 @@ impl<'t, 'k> Presented<'t, 'k> {
         {
             self.look_up(id, key_id)?;
         }
-        self.forget_unless_signed(&signed, position);
+        self.forget_unless_signed(&signed, was_good, position);
         self.signatures.push((position, id, signed.clone()));
         Ok(signed)
     }
 
-    /// A known token whose key has left the set is one like any other.
-    fn forget_unless_signed(&mut self, signed: &Result<SignedToken<'t>, VerifyError>, position: usize) {
-        if signed.is_err()
+    /// A token that `was_good` for a provider and whose key has left its set is one like any other. That it was never
+    /// good for this one says nothing about those for whom it is known.
+    fn forget_unless_signed(
+        &mut self,
+        signed: &Result<SignedToken<'t>, VerifyError>,
+        was_good: bool,
+        position: usize,
+    ) {
+        if was_good
+            && signed.is_err()
             && let Some(known) = self.tokens.get(position).and_then(|parsed| parsed.credential.known())
         {
             self.cache.remove(known.text());

@@ -347,3 +347,19 @@ fn a_padded_token_that_is_known_is_malformed_for_who_does_not_take_padding() {
         assert_eq!(gateway.refuse(&head(path)), first, "{path}");
     }
 }
+
+#[test]
+fn a_token_that_another_provider_of_the_same_issuer_cannot_verify_stays_known() {
+    let provider = |key: &SigningKey| json!({ "issuer": ISSUER, "local_jwks": { "inline_string": jwks_of([key]).to_string() } });
+    let [_, second, third] = &*KEYS;
+    let mut gateway = Gateway::new(&json!({
+        "providers": { "a": provider(third), "b": provider(second) },
+        "rules": rules(),
+    }));
+    let token = second.sign(&claims(json!({})));
+    for path in ["/any", "/any", "/any", "/b"] {
+        gateway.forward(&get_with(path, &token));
+        assert_eq!(gateway.engine.known_tokens().len(), 1, "{path}");
+        assert!(gateway.engine.known_tokens().get(token.as_bytes()).is_some());
+    }
+}
