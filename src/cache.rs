@@ -291,3 +291,127 @@ fn are_same(left: &[u8], right: &[u8]) -> bool {
         && left_words.iter().zip(right_words).all(|(left, right)| word(left) == word(right))
         && left_rest == right_rest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::jose::base64url;
+    use crate::jose::token::CompactToken;
+    use crate::request::HeaderEdit;
+
+    /// So little that tokens push each other out.
+    const FEW_BYTES: usize = 9_000;
+
+    fn cache() -> TokenCache {
+        let keys = r#""remote_jwks":{"http_uri":{"uri":"https://a/","cluster":"a"}}"#;
+        let provider = |extra: &str| format!("{{{keys}{extra}}}");
+        let text = format!(
+            r#"{{"providers":{{"a":{},"b":{},"c":{}}}}}"#,
+            provider(""),
+            provider(r#","jwt_cache_config":{"jwt_cache_size":3}"#),
+            provider(r#","jwt_cache_config":{"jwt_cache_size":0}"#),
+        );
+        TokenCache::with_bytes(&Config::parse(text.as_bytes(), &|_| None).unwrap(), FEW_BYTES)
+    }
+
+    /// The token of this number; of two numbers with the same rest by 10, the tokens end alike.
+    fn token(number: u8) -> String {
+        let payload = format!(r#"{{"n":{number},"x":"{}"}}"#, "x".repeat(usize::from(number) * 20));
+        let signature = [[number; 16].as_slice(), &[number % 10; 18]].concat();
+        let parts = [r#"{"alg":"HS256"}"#.as_bytes(), payload.as_bytes(), &signature];
+        parts.map(base64url::encode).join(".")
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add {
+            number: u8,
+            provider: usize,
+            audience: usize,
+        },
+        Use {
+            number: u8,
+        },
+        /// Something is made of what was found out, which was held since it was used.
+        Make {
+            held: usize,
+            provider: usize,
+            bytes: usize,
+        },
+        Remove {
+            number: u8,
+        },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let number = 0..30_u8;
+        prop_oneof![
+            4 => (number.clone(), 0..3_usize, 0..600_usize)
+                .prop_map(|(number, provider, audience)| Step::Add { number, provider, audience }),
+            3 => number.clone().prop_map(|number| Step::Use { number }),
+            3 => (0..4_usize, 0..3_usize, 0..12_000_usize)
+                .prop_map(|(held, provider, bytes)| Step::Make { held, provider, bytes }),
+            1 => number.prop_map(|number| Step::Remove { number }),
+        ]
+    }
+
+    /// Takes stock of all that is there.
+    fn check(cache: &TokenCache) {
+        let slots = || cache.rings.iter().flat_map(|ring| ring.slots.iter().flatten());
+        assert_eq!(slots().map(|slot| slot.known.bytes()).sum::<usize>(), cache.bytes);
+        assert!(slots().all(|slot| slot.known.accounted.get() == slot.known.bytes()));
+        assert!(cache.bytes <= FEW_BYTES);
+        assert_eq!(slots().count(), cache.len());
+        for (tail, Place { ring, slot }) in &cache.places {
+            let known = &cache.rings[ring.0].slots[*slot].as_ref().unwrap().known;
+            assert!(known.text().as_bytes().ends_with(tail));
+        }
+        for ring in &cache.rings {
+            assert!(ring.len() <= ring.max_tokens);
+            let free: BTreeSet<_> = ring.free.iter().copied().collect();
+            let empty = ring.slots.iter().enumerate().filter(|(_, slot)| slot.is_none());
+            assert_eq!(empty.map(|(index, _)| index).collect::<BTreeSet<_>>(), free);
+            assert_eq!(free.len(), ring.free.len());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn what_is_accounted_for_is_what_is_there(steps in prop::collection::vec(step(), 1..80)) {
+            let mut cache = cache();
+            let mut held: Vec<Rc<KnownToken>> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Add { number, provider, audience } => {
+                        let text = token(number);
+                        let compact = CompactToken::decode(&text).unwrap();
+                        let proof = Proof::for_test(vec!["a".repeat(audience)]);
+                        cache.add(&compact.parse().unwrap(), Spelling::Standard, ProviderId(provider), proof);
+                    }
+                    Step::Use { number } => {
+                        let known = cache.get(token(number).as_bytes());
+                        prop_assert!(known.iter().all(|known| known.text() == token(number)));
+                        held.extend(known);
+                    }
+                    Step::Make { held: at, provider, bytes } => {
+                        let Some(known) = held.iter().rev().nth(at) else { continue };
+                        if let Some(proof) = known.proof(ProviderId(provider)) {
+                            let value = "v".repeat(bytes);
+                            proof.headers.get_or_init(|| [HeaderEdit::replace("x", value.as_str())].into());
+                            proof.exported.get_or_init(|| value.into());
+                        }
+                        cache.account(known);
+                    }
+                    Step::Remove { number } => cache.remove(&token(number)),
+                }
+                check(&cache);
+            }
+        }
+    }
+}

@@ -251,8 +251,7 @@ impl<'t> SignedToken<'t> {
             Basis::Proven(proof) => {
                 proof.check(provider, audiences, now)?;
                 let normalised = proof.normalised.clone();
-                let claims =
-                    normalised.map_or(Claims::Token(&token.payload), |claims| Claims::Normalised(claims));
+                let claims = normalised.map_or(Claims::Token(&token.payload), |claims| Claims::Normalised(claims));
                 (claims, Some(Rc::clone(proof)))
             }
         };
@@ -290,7 +289,8 @@ impl Proof {
     /// The memory that it holds besides itself, in bytes.
     pub fn heap_bytes(&self) -> usize {
         let normalised = self.normalised.as_ref().map_or(0, |claims| claims.heap_bytes());
-        let audiences: usize = self.audiences.iter().map(String::len).sum();
+        let audiences: usize =
+            self.audiences.iter().map(|audience| size_of_val(audience) + audience.len()).sum();
         let headers = self.headers.get().into_iter().flat_map(|edits| edits.iter()).map(HeaderEdit::bytes);
         let exported = self.exported.get().map_or(0, |text| text.len());
         normalised + audiences + headers.sum::<usize>() + exported
@@ -557,3 +557,19 @@ impl fmt::Display for VerifyError {
 }
 
 impl std::error::Error for VerifyError {}
+
+#[cfg(test)]
+impl Proof {
+    /// One that nobody has found out, with these audiences.
+    pub(crate) fn for_test(audiences: Vec<String>) -> Self {
+        Self {
+            key: KeyDigest::for_test(),
+            set: Cell::new(SetDigest::for_test()),
+            normalised: None,
+            dates: Dates { expires: None, not_before: None, issued: None },
+            audiences,
+            headers: OnceCell::new(),
+            exported: OnceCell::new(),
+        }
+    }
+}

@@ -337,6 +337,20 @@ impl SetDigest {
     }
 }
 
+#[cfg(test)]
+impl KeyDigest {
+    pub(crate) const fn for_test() -> Self {
+        Self([0; 32])
+    }
+}
+
+#[cfg(test)]
+impl SetDigest {
+    pub(crate) const fn for_test() -> Self {
+        Self([0; 32])
+    }
+}
+
 impl Jwk {
     fn parse(text: &[u8], origin: KeyOrigin) -> Result<Self, UnusableKey> {
         let jwk = Object::parse(text).map_err(UnusableKey::NotJson)?;
