@@ -319,6 +319,8 @@ pub(crate) fn hex_pair(high: Option<&u8>, low: Option<&u8>) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The wire form of these fields.
@@ -359,6 +361,27 @@ mod tests {
         let mut lying = whole;
         lying[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(HeaderFields::parse(lying).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_fields_or_none(count in 0..4_u32, lengths: Vec<u8>, text: Vec<u8>) {
+            let lengths = lengths.into_iter().map(u32::from).flat_map(u32::to_le_bytes);
+            let bytes: Vec<u8> = count.to_le_bytes().into_iter().chain(lengths).chain(text).collect();
+            if let Some(fields) = HeaderFields::parse(bytes.clone()) {
+                // Of what is there nothing is lost, and nothing comes from elsewhere.
+                prop_assert_eq!(fields.iter().count(), usize::try_from(count).unwrap());
+                let lengths = bytes[4..].chunks(4).take(2 * fields.iter().count());
+                let lengths = lengths.map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap()));
+                let found = fields.iter().flat_map(|(name, value)| [name.len(), value.len()]);
+                prop_assert!(lengths.map(|length| usize::try_from(length).unwrap()).eq(found));
+                for (position, name) in fields.iter().map(|(name, _)| name).enumerate() {
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    let head = RequestHead::of(HeaderFields::parse(bytes.clone()).unwrap());
+                    prop_assert!(name.contains('\u{fffd}') || head.values(&name).count() > 0, "{}", position);
+                }
+            }
+        }
     }
 
     #[test]

@@ -295,7 +295,7 @@ impl<C: Curve> AlgorithmSignature for EcdsaSignature<C> {
 mod tests {
     use std::cell::Cell;
 
-    use p256::ecdsa::signature::Signer as _;
+    use p256::ecdsa::signature::{Signer as _, Verifier as _};
 
     use super::*;
 
@@ -402,6 +402,65 @@ mod tests {
                 assert_eq!(asked.0.get(), 0);
                 assert!(verify(&good));
                 assert_eq!(asked.0.get(), 1);
+            }};
+        }
+        of_each_curve!(holds);
+    }
+
+    #[test]
+    fn sums_that_meet_themselves_end_nowhere_or_beyond_the_order_are_told_as_another_library_tells_them() {
+        macro_rules! holds {
+            ($curve:ident, $type:ident) => {{
+                let generator = $curve::ProjectivePoint::GENERATOR;
+                let message = b"a message";
+                let hash = $curve::Scalar::reduce(&number::<$type>(&<$type as Curve>::Hash::digest(message)));
+                let scalar = |number: u64| $curve::Scalar::from(number);
+                let inverse = |scalar: $curve::Scalar| scalar.invert_vartime().into_option().unwrap();
+                let told = |key: $curve::ProjectivePoint, r: $curve::Scalar, s: $curve::Scalar| {
+                    let point = key.to_affine().to_sec1_point(false);
+                    let signature = [r, s].map(|number| <FieldBytes<$type>>::from(number).to_vec()).concat();
+                    let ours = EcKey::<$type>::from_sec1(point.as_bytes()).unwrap();
+                    let ours = ours.verify($type::ALGORITHM, message, &signature);
+                    let theirs = $curve::ecdsa::VerifyingKey::from_sec1_bytes(point.as_bytes()).unwrap();
+                    let signature = $curve::ecdsa::Signature::from_slice(&signature).unwrap();
+                    assert_eq!(ours, theirs.verify(message, &signature).is_ok());
+                    ours
+                };
+                // The summands are the same, or each other's negatives, or differ by the generator.
+                for nonce in [1, 2, 9] {
+                    let r = $curve::Scalar::reduce(&(generator * scalar(nonce)).to_affine().x());
+                    for secret in [hash * inverse(r), (hash + $curve::Scalar::ONE) * inverse(r)] {
+                        let s = inverse(scalar(nonce)) * (hash + r * secret);
+                        assert!(told(generator * secret, r, s));
+                        assert!(told(generator * secret, r, -s), "a number is as good as its negative");
+                    }
+                    let secret = -hash * inverse(r);
+                    for s in [scalar(1), scalar(nonce), -scalar(1)] {
+                        assert!(!told(generator * secret, r, s));
+                    }
+                }
+                // The sum has a coordinate beyond the order, and `r` is what is left of it.
+                let mut coordinate = <FieldBytes<$type>>::from(-$curve::Scalar::ONE).to_vec();
+                let (r, sum) = (0..100_u64)
+                    .find_map(|r| {
+                        *coordinate.last_mut().unwrap() += 1;
+                        let point = [&[2], coordinate.as_slice()].concat();
+                        let point = $curve::AffinePoint::from_sec1_bytes(&point).ok().filter(|_| r > 0)?;
+                        Some((scalar(r), $curve::ProjectivePoint::from(point)))
+                    })
+                    .unwrap();
+                for s in [scalar(1), scalar(3), -scalar(2)] {
+                    let key = (sum - generator * (hash * inverse(s))) * (s * inverse(r));
+                    assert!(told(key, r, s));
+                    assert!(!told(key, r + $curve::Scalar::ONE, s));
+                }
+                // Numbers and keys from both ends.
+                let ends = [scalar(1), scalar(2), -scalar(1), -scalar(2)];
+                for (secret, r) in ends.iter().flat_map(|secret| ends.map(|r| (*secret, r))) {
+                    for s in ends {
+                        told(generator * secret, r, s);
+                    }
+                }
             }};
         }
         of_each_curve!(holds);
