@@ -65,6 +65,10 @@ struct Reading<'t> {
 }
 
 /// A token that was read now, or is known.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each credential of a request, and most tokens are known"
+)]
 #[derive(Debug)]
 enum ReadToken<'t> {
     New(UnverifiedToken<'t>),

@@ -251,7 +251,7 @@ impl<'t> SignedToken<'t> {
             Basis::Proven(proof) => {
                 proof.check(provider, audiences, now)?;
                 let normalised = proof.normalised.clone();
-                let claims = normalised.map_or(Claims::Token(&token.payload), |claims| Claims::Normalised(claims));
+                let claims = normalised.map_or(Claims::Token(&token.payload), Claims::Normalised);
                 (claims, Some(Rc::clone(proof)))
             }
         };

@@ -228,7 +228,7 @@ fn no_token_is_taken_for_another_by_a_part_of_it() {
         signature.to_owned(),
         format!("{token}="),
         format!("x{token}"),
-        format!("{}A.{payload}.{signature}", &header[..header.len() - 1]),
+        format!("{}A.{payload}.{signature}", header.strip_suffix(|_: char| true).unwrap()),
     ] {
         gateway.refuse(&get_with("/", &forged));
     }
