@@ -49,7 +49,7 @@ pub struct TokenCache {
     max_bytes: usize,
 }
 
-/// The last characters of a token: the end of its signature, which nobody can choose.
+/// The last characters of a token, the end of its signature. What is found by them is compared as a whole.
 type Tail = [u8; TAIL];
 
 #[derive(Clone, Copy, Debug)]

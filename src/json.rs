@@ -136,8 +136,7 @@ impl<'a> Json<'a> {
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Null | Self::Bool(_) => 0,
-            Self::Number(Number(text)) => text.len(),
-            Self::String(text) => text.len(),
+            Self::Number(Number(text)) | Self::String(text) => allocated(text.len()),
             Self::Array(items) => items.iter().map(|item| size_of::<Self>() + item.heap_bytes()).sum(),
             Self::Object(object) => object.heap_bytes(),
         }
@@ -253,7 +252,7 @@ impl<'a> Object<'a> {
 
     /// The memory that it holds besides itself, in bytes, when it borrows from nothing.
     pub fn heap_bytes(&self) -> usize {
-        let member = |(name, value): &(Cow<'a, str>, Json<'a>)| name.len() + value.heap_bytes();
+        let member = |(name, value): &(Cow<'a, str>, Json<'a>)| allocated(name.len()) + value.heap_bytes();
         self.0.iter().map(|pair| size_of_val(pair) + member(pair)).sum()
     }
 
@@ -295,6 +294,11 @@ impl JsonError {
     fn syntax(error: serde_json::Error) -> Self {
         Self::Syntax { message: error.to_string() }
     }
+}
+
+/// What a text of this length takes of an allocator: it has a header, and a smallest piece.
+const fn allocated(length: usize) -> usize {
+    if length == 0 { 0 } else { length + 16 }
 }
 
 fn check_depth(depth: usize) -> Result<(), JsonError> {
