@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::harness::{Outcome, Profile};
 use super::scene::{
-    Headers, KEY, STRANGER, Scene, anonymous, bearer, claims, configuration, good, host, provider, with,
+    Headers, KEY, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration, good, host, jwks,
+    provider, with,
 };
 
 /// Requests of all kinds. Those for `/slow` wait for keys that never come.
@@ -106,4 +107,28 @@ fn configurations_that_come_and_go_leave_nothing_behind() {
         }
     }
     assert_eq!(scene.host.memory_pages(), pages);
+}
+
+/// A worker keeps as many good tokens as there is room for: from then on it gets no larger, however many come.
+#[test]
+fn thirty_thousand_good_tokens_leave_no_more_memory_than_the_first_ten_thousand() {
+    let key = SigningKey::generate("HS256", "k1");
+    let local = json!({ "remote_jwks": null, "local_jwks": { "inline_string": jwks([&key]).to_string() } });
+    let mut scene = Scene::start_with(local);
+    let mut pages = 0;
+    for user in 0..30_000 {
+        if user == 10_000 {
+            pages = scene.host.memory_pages();
+        }
+        let roles: Vec<_> = (0..user % 40).map(|role| format!("role-{role}")).collect();
+        let token = key.sign(&claims(json!({ "sub": format!("user-{user}"), "roles": roles })));
+        scene.pass(bearer("/", &token));
+        if user % 3 == 0 {
+            scene.pass(bearer("/", &token));
+        }
+    }
+    // An allocator may need another piece or two as sizes change.
+    assert!(scene.host.memory_pages() <= pages + 4, "{} pages", scene.host.memory_pages());
+    let mib = pages * 64 / 1024;
+    assert!(mib < 24, "{mib} MiB");
 }
