@@ -4,7 +4,8 @@
 //! come again: the flow goes on as always, but without base64, JSON and signatures. Holds no verdict: the key that made
 //! the signature must still be among those of the provider ([`verify`](crate::verify::verify_signature) looks), and time,
 //! audiences, rule and session are held against every request. Only good tokens come in, so made-up ones push nothing
-//! out. Bounded by bytes, and for each provider by number; what was not used lately goes first. One for each
+//! out. Bounded by bytes, and for each provider by number; what was not used lately goes first, and for nothing but a
+//! token that has come twice. One for each
 //! configuration and VM. Deliberately compares whole tokens, and keeps nothing by a digest or a part of one.
 
 use std::cell::{Cell, RefCell};
@@ -47,7 +48,13 @@ pub struct TokenCache {
     places: BTreeMap<Tail, Place>,
     bytes: usize,
     max_bytes: usize,
+    came_once: CameOnce,
 }
+
+/// Tokens that came when there was no room, told by the end of their signatures; the place of one may be another's now.
+/// Nothing hangs on it but who gets the next room.
+#[derive(Debug, Default)]
+struct CameOnce(Vec<u64>);
 
 /// The last characters of a token, the end of its signature. What is found by them is compared as a whole.
 type Tail = [u8; TAIL];
@@ -71,7 +78,7 @@ struct Ring {
 #[derive(Debug)]
 struct Slot {
     known: Rc<KnownToken>,
-    /// Whether it was used since the hand passed.
+    /// Whether it came, or came again, since the hand passed.
     was_used: Cell<bool>,
 }
 
@@ -120,7 +127,7 @@ impl TokenCache {
             max_token_bytes: cache.max_token_bytes,
         };
         let rings = config.providers.iter().map(|provider| ring(&provider.jwt_cache)).collect();
-        Self { rings, places: BTreeMap::new(), bytes: 0, max_bytes }
+        Self { rings, places: BTreeMap::new(), bytes: 0, max_bytes, came_once: CameOnce::default() }
     }
 
     /// How many there are.
@@ -165,6 +172,12 @@ impl TokenCache {
         if let Some(known) = self.get(text.as_bytes()) {
             known.add(provider, proof);
             return self.account(&known);
+        }
+        // Who sends many tokens once each would push out those that come again, and pay for it.
+        let is_full = ring.len() >= ring.max_tokens
+            || self.bytes.saturating_add(OVERHEAD + 2 * text.len()) > self.max_bytes;
+        if is_full && !self.came_once.has_come(&tail) {
+            return;
         }
         // Another token that ends alike.
         self.remove_at(tail);
@@ -236,13 +249,29 @@ impl TokenCache {
     }
 }
 
+impl CameOnce {
+    /// Room for as many as come while a token that is in use comes again, in 32 KiB.
+    const PLACES: u64 = 4093;
+
+    /// Whether it has come before; it has from now on.
+    fn has_come(&mut self, tail: &Tail) -> bool {
+        // Six bits of each character are a digit of the signature.
+        let digest = tail.iter().fold(0, |digest: u64, byte| digest.rotate_left(6) ^ u64::from(*byte));
+        if self.0.is_empty() {
+            self.0 = vec![0; usize::try_from(Self::PLACES).unwrap_or_default()];
+        }
+        let index = usize::try_from(digest % Self::PLACES).unwrap_or_default();
+        self.0.get_mut(index).is_some_and(|place| std::mem::replace(place, digest) == digest)
+    }
+}
+
 impl Ring {
     const fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     fn insert(&mut self, known: Rc<KnownToken>) -> usize {
-        let slot = Some(Slot { known, was_used: Cell::new(false) });
+        let slot = Some(Slot { known, was_used: Cell::new(true) });
         match self.free.pop().and_then(|index| Some((index, self.slots.get_mut(index)?))) {
             Some((index, free)) => {
                 *free = slot;

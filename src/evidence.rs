@@ -82,7 +82,11 @@ impl<'t> Reading<'t> {
         spelling: Spelling,
     ) -> Self {
         let token = compact.as_ref().map_err(Clone::clone).and_then(CompactToken::parse);
-        Self { is_token: is_token(credential.token(), spelling), spelling, token: token.map(ReadToken::New) }
+        let is_token = match compact {
+            Ok(compact) => compact.header_text().trim_ascii_start().starts_with(b"{"),
+            Err(_) => is_token(credential.token(), spelling),
+        };
+        Self { is_token, spelling, token: token.map(ReadToken::New) }
     }
 
     const fn of_known(known: &'t KnownToken) -> Self {

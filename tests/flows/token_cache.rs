@@ -313,6 +313,20 @@ fn what_is_used_stays_when_others_come_and_go() {
     assert_eq!(gateway.known(), 4);
 }
 
+#[test]
+fn where_there_is_no_room_a_token_gets_it_when_it_comes_for_the_second_time() {
+    let mut gateway = gateway(json!({ "jwt_cache_config": { "jwt_cache_size": 2 } }));
+    let heads = ["alice", "bob", "carol", "dave"].map(|user| get_with("/", &token_of(user)));
+    heads.iter().for_each(|head| drop(gateway.forward(head)));
+    let are_known = |gateway: &Gateway| {
+        heads.each_ref().map(|head| gateway.engine.known_tokens().get(good_token_in(head)).is_some())
+    };
+    assert_eq!(are_known(&gateway), [true, true, false, false]);
+    gateway.forward(&heads[2]);
+    assert_eq!(gateway.known(), 2);
+    assert!(are_known(&gateway)[2]);
+}
+
 fn good_token_in(head: &RequestHead) -> &[u8] {
     head.value("authorization").strip_prefix(b"Bearer ").unwrap()
 }
