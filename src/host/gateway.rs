@@ -284,7 +284,7 @@ const fn awaited_by(decided: &Decided) -> Option<Awaited> {
 
 /// Why a request that cannot be answered now cannot wait either.
 enum CannotWait {
-    Overloaded(Waiting),
+    Overloaded(Box<Waiting>),
     NothingToWaitFor,
 }
 
@@ -404,7 +404,7 @@ impl Gateway {
         own_errand: Option<Errand>,
     ) -> Result<(), CannotWait> {
         if self.waiting.is_full_for(waiting.awaited) {
-            return Err(CannotWait::Overloaded(waiting));
+            return Err(CannotWait::Overloaded(Box::new(waiting)));
         }
         self.waiting.insert(context_id, waiting);
         let is_on_its_way = match own_errand {
