@@ -25,7 +25,12 @@ fn tampered(key: &SigningKey) -> String {
 
 fn with_keys(keys: &[SigningKey], crypto: &str) -> Value {
     let keys = jwks(keys).to_string();
-    let provider = json!({ "remote_jwks": null, "local_jwks": { "inline_string": keys } });
+    // No token is remembered: each signature is verified each time.
+    let provider = json!({
+        "remote_jwks": null,
+        "local_jwks": { "inline_string": keys },
+        "jwt_cache_config": { "jwt_cache_size": 0 },
+    });
     let mut configuration = configuration(provider);
     configuration["crypto"] = json!(crypto);
     configuration
