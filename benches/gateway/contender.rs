@@ -67,13 +67,14 @@ impl Contender {
             }
             configuration
         };
+        let own = setup.own_cache_size.map_or_else(|| configuration.clone(), with_cache_of);
         match self {
             Self::Bare => envoy.listener(name, None),
             Self::Noop => envoy.listener(name, Some(noop(setup.settings))),
             Self::Native => envoy.jwt_authn(name, configuration),
             Self::NativeCached => envoy.jwt_authn(name, with_cache_of(setup.cache_size)),
-            Self::Ours => envoy.filter(name, configuration),
-            Self::OursInWasm => envoy.filter(name, in_wasm(configuration)),
+            Self::Ours => envoy.filter(name, own),
+            Self::OursInWasm => envoy.filter(name, in_wasm(own)),
             Self::OursUncached => envoy.filter(name, with_cache_of(0)),
         }
     }
@@ -94,6 +95,8 @@ pub struct Setup<'a> {
     pub configuration: Value,
     /// For how many tokens the cache of [`Contender::NativeCached`] has room.
     pub cache_size: usize,
+    /// For how many that of [`Contender::Ours`] has room, if it is not as it is by default.
+    pub own_cache_size: Option<usize>,
 }
 
 impl Setup<'_> {

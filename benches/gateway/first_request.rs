@@ -53,7 +53,14 @@ async fn start(
     tokens: &[String],
 ) -> Start {
     let configuration = configuration.clone();
-    let setup = Setup { settings, upstream, contenders: &[contender], configuration, cache_size: 0 };
+    let setup = Setup {
+        settings,
+        upstream,
+        contenders: &[contender],
+        configuration,
+        cache_size: 0,
+        own_cache_size: None,
+    };
     let begun = Instant::now();
     let envoy = setup.start().await;
     let ready = begun.elapsed().as_secs_f64() * 1e3;

@@ -22,7 +22,14 @@ const PERCENTILES: [(&str, f64); 3] = [("p50, µs", 0.5), ("p99, µs", 0.99), ("
 pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table {
     let tokens = Pool::get(&settings.directory, RS256).first(&settings.directory, TOKENS);
     let configuration = contender::configuration(&[&tokens.jwk]);
-    let setup = Setup { settings, upstream, contenders: &CONTENDERS, configuration, cache_size: 2 * TOKENS };
+    let setup = Setup {
+        settings,
+        upstream,
+        contenders: &CONTENDERS,
+        configuration,
+        cache_size: 2 * TOKENS,
+        own_cache_size: None,
+    };
     let envoy = setup.start().await;
     if settings.pins {
         crate::process::pin(envoy.id(), 0);

@@ -25,8 +25,14 @@ pub async fn run(settings: &Settings, upstream: &Upstream, name: &str) -> Table 
     let mut table = Table::new(name, &columns);
     for contender in CONTENDERS {
         let configuration = contender::configuration(&[&tokens.jwk]);
-        let setup =
-            Setup { settings, upstream, contenders: &[contender], configuration, cache_size: SEEN[2] };
+        let setup = Setup {
+            settings,
+            upstream,
+            contenders: &[contender],
+            configuration,
+            cache_size: SEEN[2],
+            own_cache_size: None,
+        };
         let envoy = setup.start().await;
         let mut resident = Vec::new();
         for count in SEEN {

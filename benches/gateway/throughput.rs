@@ -61,6 +61,7 @@ struct Plan {
     contenders: Vec<Contender>,
     configuration: Value,
     cache_size: usize,
+    own_cache_size: Option<usize>,
     tokens: Pool,
     headers: Vec<(String, String)>,
     path: String,
@@ -84,6 +85,7 @@ pub async fn run(settings: &Settings, upstream: &Upstream, scenario: &Scenario) 
         contenders: &contenders,
         configuration: plan.configuration,
         cache_size: plan.cache_size,
+        own_cache_size: plan.own_cache_size,
     };
     let envoy = setup.start().await;
     if settings.pins {
@@ -188,7 +190,10 @@ impl Kind {
             Self::Headers => headers = many_headers(),
             _ => {}
         }
-        Plan { contenders, configuration, cache_size: 2 * tokens.tokens.len(), tokens, headers, path, status }
+        // Full from the first token on, so that none of the pool is known when its turn comes again.
+        let own_cache_size = matches!(self, Self::New(_)).then_some(1);
+        let cache_size = 2 * tokens.tokens.len();
+        Plan { contenders, configuration, cache_size, own_cache_size, tokens, headers, path, status }
     }
 }
 
