@@ -199,13 +199,12 @@ impl<'a> Object<'a> {
     ///
     /// See [`JsonError`]; anything but an object is a [`JsonError::Syntax`].
     pub fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
-        let raw: &RawValue = serde_json::from_slice(text).map_err(JsonError::syntax)?;
-        if raw.get().starts_with('{') {
-            Self::from_raw(raw.get(), 1)
-        } else {
-            // Not left to serde, whose message would quote the value.
-            Err(JsonError::Syntax { message: "expected an object".to_owned() })
+        if text.trim_ascii_start().starts_with(b"{") {
+            return Self::of(serde_json::from_slice(text), 1);
         }
+        let _: &RawValue = serde_json::from_slice(text).map_err(JsonError::syntax)?;
+        // Not left to serde, whose message would quote the value.
+        Err(JsonError::Syntax { message: "expected an object".to_owned() })
     }
 
     /// An object of strings. Of those with one name, the first is taken.
@@ -221,7 +220,11 @@ impl<'a> Object<'a> {
 
     fn from_raw(text: &'a str, depth: usize) -> Result<Self, JsonError> {
         check_depth(depth)?;
-        let RawMembers(members) = serde_json::from_str(text).map_err(JsonError::syntax)?;
+        Self::of(serde_json::from_str(text), depth)
+    }
+
+    fn of(members: serde_json::Result<RawMembers<'a>>, depth: usize) -> Result<Self, JsonError> {
+        let RawMembers(members) = members.map_err(JsonError::syntax)?;
         let mut seen = BTreeSet::new();
         if let Some((name, _)) = members.iter().find(|(name, _)| !seen.insert(name)) {
             return Err(JsonError::DuplicateMember { name: name.clone().into_owned() });
