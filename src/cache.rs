@@ -156,7 +156,22 @@ impl TokenCache {
         Some(Rc::clone(&slot.known))
     }
 
-    /// Takes in that a token was good for a provider.
+    /// Whether a token that was good for a provider is to be kept. Where there is no room, one that has come before is.
+    pub fn has_room_for(&mut self, token: &str, provider: ProviderId) -> bool {
+        let (Some(tail), Some(ring)) = (tail(token.as_bytes()), self.rings.get(provider.0)) else {
+            return false;
+        };
+        if ring.max_tokens == 0 || token.len() > ring.max_token_bytes {
+            return false;
+        }
+        // Who sends many tokens once each would push out those that come again, and pay for it.
+        let is_full = ring.len() >= ring.max_tokens
+            || self.bytes.saturating_add(OVERHEAD + 2 * token.len()) > self.max_bytes;
+        !is_full || self.get(token.as_bytes()).is_some() || self.came_once.has_come(&tail)
+    }
+
+    /// Takes in that a token was good for a provider. Whether it is to be kept is asked of
+    /// [`has_room_for`](Self::has_room_for) before.
     pub fn add(
         &mut self,
         token: &UnverifiedToken<'_>,
@@ -165,19 +180,10 @@ impl TokenCache {
         proof: Proof,
     ) {
         let text = token.compact.text();
-        let (Some(tail), Some(ring)) = (tail(text.as_bytes()), self.rings.get(provider.0)) else { return };
-        if ring.max_tokens == 0 || text.len() > ring.max_token_bytes {
-            return;
-        }
+        let Some(tail) = tail(text.as_bytes()) else { return };
         if let Some(known) = self.get(text.as_bytes()) {
             known.add(provider, proof);
             return self.account(&known);
-        }
-        // Who sends many tokens once each would push out those that come again, and pay for it.
-        let is_full = ring.len() >= ring.max_tokens
-            || self.bytes.saturating_add(OVERHEAD + 2 * text.len()) > self.max_bytes;
-        if is_full && !self.came_once.has_come(&tail) {
-            return;
         }
         // Another token that ends alike.
         self.remove_at(tail);

@@ -437,7 +437,11 @@ impl<'t, 'k> Presented<'t, 'k> {
         let identity = signed.identity(audiences, self.request.now);
         match &identity {
             Ok(identity) => {
-                if let Some(proof) = signed.proof(identity) {
+                // Most of the work is in the proof.
+                if !signed.is_proven()
+                    && self.cache.has_room_for(parsed.credential.token(), id)
+                    && let Some(proof) = signed.proof(identity)
+                {
                     self.cache.add(token, parsed.read_by(provider).spelling, id, proof);
                 }
             }

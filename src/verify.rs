@@ -258,6 +258,11 @@ impl<'t> SignedToken<'t> {
         Ok(VerifiedIdentity { claims, token: Some(token), proof })
     }
 
+    /// Whether it was proven before.
+    pub const fn is_proven(&self) -> bool {
+        matches!(self.basis, Basis::Proven(_))
+    }
+
     /// What is to be kept of it, now that its claims were found in order by [`identity`](Self::identity); `None` when it
     /// was proven before.
     pub fn proof(&self, identity: &VerifiedIdentity<'t>) -> Option<Proof> {
