@@ -2,11 +2,10 @@
 //!
 //! Takes tokens that a provider's keys have verified and whose claims were in order, gives them back, parsed, when they
 //! come again: the flow goes on as always, but without base64, JSON and signatures. Holds no verdict: the key that made
-//! the signature must still be among those of the provider ([`verify`](crate::verify::verify_signature) looks), and time,
+//! the signature must still be one that would be tried ([`recognise`](crate::verify::recognise) looks), and time,
 //! audiences, rule and session are held against every request. Only good tokens come in, so made-up ones push nothing
 //! out. Bounded by bytes, and for each provider by number; what was not used lately goes first, and for nothing but a
-//! token that has come twice. One for each
-//! configuration and VM. Deliberately compares whole tokens, and keeps nothing by a digest or a part of one.
+//! token that has come twice. One for each configuration and VM. Deliberately compares whole tokens, and keeps nothing by a digest or a part of one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,7 +18,8 @@ use crate::verify::Proof;
 /// The most memory that tokens and what is known of them may take in one VM, in bytes.
 pub const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// What an entry takes besides its texts, in bytes: the allocator's and the maps' share, measured and rounded up.
+/// What an entry takes besides its texts, in bytes: the allocator's and the maps' share. So much that a VM that
+/// is full of tokens has grown by less than what is accounted for.
 const OVERHEAD: usize = 512;
 
 /// How much of the end of a token entries are found by: more than is needed to tell signatures apart.
@@ -202,9 +202,9 @@ impl TokenCache {
         };
         self.places.insert(tail, Place { ring: provider, slot });
         self.account(&known);
-        while self.rings.get(provider.0).is_some_and(|ring| ring.len() > ring.max_tokens) {
-            self.give_up_one_of(provider);
-        }
+        while self.rings.get(provider.0).is_some_and(|ring| ring.len() > ring.max_tokens)
+            && self.give_up_one_of(provider)
+        {}
     }
 
     /// Forgets a token.
@@ -228,9 +228,9 @@ impl TokenCache {
         self.bytes = (self.bytes + bytes).saturating_sub(before);
         while self.bytes > self.max_bytes {
             let fullest = self.rings.iter().enumerate().max_by_key(|(_, ring)| ring.len());
-            match fullest {
-                Some((index, ring)) if ring.len() > 0 => self.give_up_one_of(ProviderId(index)),
-                _ => return,
+            let fullest = fullest.map(|(index, _)| ProviderId(index));
+            if !fullest.is_some_and(|fullest| self.give_up_one_of(fullest)) {
+                return;
             }
         }
     }
@@ -241,17 +241,18 @@ impl TokenCache {
         slot.is_some_and(|slot| std::ptr::eq(Rc::as_ptr(&slot.known), known))
     }
 
-    fn give_up_one_of(&mut self, provider: ProviderId) {
+    /// Whether there was one: no loop goes on without.
+    fn give_up_one_of(&mut self, provider: ProviderId) -> bool {
         let victim = self.rings.get_mut(provider.0).and_then(Ring::next_victim);
-        if let Some(tail) = victim.and_then(|known| tail(known.text().as_bytes())) {
-            self.remove_at(tail);
-        }
+        victim.and_then(|known| tail(known.text().as_bytes())).is_some_and(|tail| self.remove_at(tail))
     }
 
-    fn remove_at(&mut self, tail: Tail) {
-        let Some(Place { ring, slot }) = self.places.remove(&tail) else { return };
+    /// Whether there was something.
+    fn remove_at(&mut self, tail: Tail) -> bool {
+        let Some(Place { ring, slot }) = self.places.remove(&tail) else { return false };
         let removed = self.rings.get_mut(ring.0).and_then(|ring| ring.remove(slot));
-        self.bytes = self.bytes.saturating_sub(removed.map_or(0, |known| known.accounted.get()));
+        self.bytes = self.bytes.saturating_sub(removed.as_ref().map_or(0, |known| known.accounted.get()));
+        removed.is_some()
     }
 }
 
