@@ -3,7 +3,9 @@
 //! Takes the text of an `http` or `https` URI, gives an [`Endpoint`]. Also used for the URIs that an identity provider's
 //! metadata names, so nothing here may be lenient. Deliberately knows no relative references and no user information.
 
-use super::Endpoint;
+use std::borrow::Cow;
+
+use super::{CallBy, Endpoint};
 
 impl Endpoint {
     /// What `uri` names, reached through `cluster`. `None` when it is no absolute URI of `http` or `https`, or has user
@@ -30,6 +32,25 @@ impl Endpoint {
     #[must_use]
     pub fn with_path(&self, path: String) -> Self {
         Self { path, ..self.clone() }
+    }
+
+    /// Host and port of the server, the port also where the URI leaves it to the scheme.
+    pub fn address(&self) -> Cow<'_, str> {
+        // Behind the bracket of an IPv6 address there is a port or nothing.
+        let rest = self.authority.rsplit_once(']').map_or(self.authority.as_str(), |(_, rest)| rest);
+        let port = if self.scheme == "https" { 443 } else { 80 };
+        match rest.contains(':') {
+            true => Cow::Borrowed(&self.authority),
+            false => Cow::Owned(format!("{}:{port}", self.authority)),
+        }
+    }
+
+    /// What a host finds the server by.
+    pub fn upstream(&self, call_by: CallBy) -> Cow<'_, str> {
+        match call_by {
+            CallBy::Cluster => Cow::Borrowed(&self.cluster),
+            CallBy::Address => self.address(),
+        }
     }
 
     /// Whether `authority` is that of this URI: without case, and with the scheme's own port left out or not.
@@ -72,6 +93,20 @@ mod tests {
         ] {
             assert_eq!(split(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_host_without_clusters_finds_a_server_by_host_and_port() {
+        let address = |uri| {
+            let endpoint = Endpoint::parse(uri, "c").unwrap();
+            assert_eq!(endpoint.upstream(CallBy::Cluster), "c");
+            endpoint.upstream(CallBy::Address).into_owned()
+        };
+        assert_eq!(address("https://id.example/keys"), "id.example:443");
+        assert_eq!(address("http://id.example/keys"), "id.example:80");
+        assert_eq!(address("https://id.example:8443/"), "id.example:8443");
+        assert_eq!(address("https://[2001:db8::1]/"), "[2001:db8::1]:443");
+        assert_eq!(address("http://[2001:db8::1]:8080/"), "[2001:db8::1]:8080");
     }
 
     #[test]

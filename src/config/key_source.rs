@@ -12,7 +12,7 @@ use super::fields::Fields;
 use super::keys_by_kid::keys_by_kid;
 use super::remote_keys::{discovery, remote_jwks};
 use super::value::Node;
-use super::{Environment, KeySource};
+use super::{KeySource, Surroundings};
 use crate::jose::algorithm::{Algorithm, KeyError};
 use crate::jose::jwk::{JwkSet, KeyOrigin, UnusableKey};
 
@@ -24,17 +24,17 @@ pub(super) const KEY_SOURCES: [&str; 5] =
 pub(super) fn key_source(
     fields: &mut Fields<'_>,
     issuer: Option<&str>,
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<KeySource, ConfigError> {
     let mut found = Vec::new();
     for name in KEY_SOURCES {
         found.extend(fields.take_unless(name, &KEY_SOURCES)?.map(|node| (name, node)));
     }
     match found.as_slice() {
-        [("remote_jwks", node)] => remote_jwks(node).map(Box::new).map(KeySource::Remote),
-        [("remote_keys_by_kid", node)] => keys_by_kid(node).map(Box::new).map(KeySource::ByKid),
-        [("discovery", node)] => discovery(node, issuer).map(Box::new).map(KeySource::Remote),
-        [("local_jwks", node)] => local_jwks(node, environment).map(KeySource::Local),
+        [("remote_jwks", node)] => remote_jwks(node, surroundings).map(Box::new).map(KeySource::Remote),
+        [("remote_keys_by_kid", node)] => keys_by_kid(node, surroundings).map(Box::new).map(KeySource::ByKid),
+        [("discovery", node)] => discovery(node, issuer, surroundings).map(Box::new).map(KeySource::Remote),
+        [("local_jwks", node)] => local_jwks(node, surroundings).map(KeySource::Local),
         [(_, node)] => jwt_key_pem(node).map(KeySource::Local),
         [] => Ok(KeySource::None),
         [_, (_, second), ..] => {
@@ -79,7 +79,7 @@ pub(super) fn algorithms(fields: &mut Fields<'_>, keys: &KeySource) -> Result<Ve
 }
 
 /// Nothing that stands here is shown in a message: it may be a shared secret.
-fn local_jwks(node: &Node<'_>, environment: Environment<'_>) -> Result<JwkSet, ConfigError> {
+fn local_jwks(node: &Node<'_>, surroundings: Surroundings<'_>) -> Result<JwkSet, ConfigError> {
     if node.value.as_object().is_none() {
         return Err(node.error(node.value.kind(), "an object"));
     }
@@ -103,8 +103,11 @@ fn local_jwks(node: &Node<'_>, environment: Environment<'_>) -> Result<JwkSet, C
             (inline, Cow::Owned(bytes))
         }
         (None, None, Some(variable)) => {
-            let value =
-                variable.value.as_str().and_then(environment).ok_or_else(|| no_variable(&variable))?;
+            let value = variable
+                .value
+                .as_str()
+                .and_then(surroundings.variable)
+                .ok_or_else(|| no_variable(&variable))?;
             (variable, Cow::Owned(value.into_bytes()))
         }
         (None, None, None) => {

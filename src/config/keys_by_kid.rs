@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::fields::Fields;
 use super::remote_keys::{http_uri_of, schedule};
 use super::value::Node;
-use super::{Endpoint, KeysByKid};
+use super::{Endpoint, KeysByKid, Surroundings};
 
 /// What stands for the `kid` in the URI.
 const KID: &str = "{kid}";
@@ -29,7 +29,7 @@ pub(crate) fn is_uuid(text: &str) -> bool {
     groups.eq(GROUPS) && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-pub(super) fn keys_by_kid(node: &Node<'_>) -> Result<KeysByKid, ConfigError> {
+pub(super) fn keys_by_kid(node: &Node<'_>, surroundings: Surroundings<'_>) -> Result<KeysByKid, ConfigError> {
     const EXPECTED: &str = "a URI with \"{kid}\" once, in its path, such as \"https://host/keys/{kid}\"";
     let mut fields = Fields::of(node.clone())?;
     let http_uri = fields.require("http_uri")?;
@@ -45,7 +45,8 @@ pub(super) fn keys_by_kid(node: &Node<'_>) -> Result<KeysByKid, ConfigError> {
     };
     let schedule = schedule(&mut fields)?;
     fields.finish(&[])?;
-    let (endpoint, timeout): (Endpoint, Duration) = http_uri_of(http_uri.clone(), "https://host/keys/{kid}")?;
+    let (endpoint, timeout): (Endpoint, Duration) =
+        http_uri_of(http_uri.clone(), "https://host/keys/{kid}", surroundings)?;
     let parts = endpoint.path.split_once(KID).filter(|(before, after)| {
         let is_plain = |text: &str| !text.contains(['{', '}']);
         is_plain(before) && is_plain(after) && is_plain(&endpoint.authority) && !before.contains('?')

@@ -27,6 +27,7 @@ mod rules;
 mod session_check;
 mod session_status;
 mod string_matcher;
+mod surroundings;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,7 @@ pub use session_check::{
 };
 pub use session_status::{PathPart, SessionStatus};
 pub use string_matcher::{StringMatcher, StringPattern};
+pub use surroundings::{CallBy, Surroundings};
 
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwk::JwkSet;
@@ -88,6 +90,8 @@ pub struct Config {
     pub stat_prefix: String,
     /// Who verifies signatures.
     pub crypto: Crypto,
+    /// How the servers are found that are called.
+    pub call_by: CallBy,
     /// What is allowed but probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -441,7 +445,7 @@ pub struct Endpoint {
     pub authority: String,
     /// Path and query.
     pub path: String,
-    /// The host's name for the server: an Envoy cluster.
+    /// The host's name for the server: an Envoy cluster. Empty only where servers are found by their addresses.
     pub cluster: String,
 }
 
@@ -593,9 +597,6 @@ pub enum NoRule {
     Deny,
 }
 
-/// Gives the value of an environment variable. An argument, so that reading a configuration reads nothing else.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
-
 /// The fields of the top level: those that are read, and those that are known and refused.
 pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
     (FIELDS.to_vec(), NOT_BUILT)
@@ -603,6 +604,7 @@ pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
 
 const FIELDS: &[&str] = &[
     "compat",
+    "call_by",
     "providers",
     "requirement_map",
     "rules",
@@ -620,26 +622,36 @@ const NOT_BUILT: &[&str] = &[];
 const DEFAULT_REALM: &str = "edge-authn";
 
 impl Config {
-    /// Reads a configuration; `environment` is asked for the values of the variables that it names.
+    /// Reads a configuration for a host that has clusters; `variable` gives the values of the environment variables that
+    /// it names.
     ///
     /// # Errors
     ///
     /// The first thing found that must be mended.
-    pub fn parse(text: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn parse(text: &[u8], variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::parse_in(text, Surroundings { variable, call_by: CallBy::Cluster })
+    }
+
+    /// Reads a configuration for any host.
+    ///
+    /// # Errors
+    ///
+    /// The first thing found that must be mended.
+    pub fn parse_in(text: &[u8], surroundings: Surroundings<'_>) -> Result<Self, ConfigError> {
         if text.is_empty() {
             return Err(ConfigError::nothing());
         }
         match Json::parse(text) {
-            Ok(json) => Self::from_json(&json, environment),
+            Ok(json) => Self::from_json(&json, surroundings),
             Err(error) => {
                 let decoded = protobuf_struct::to_json(text).ok_or_else(|| ConfigError::not_json(&error))?;
                 let json = Json::parse(decoded.as_bytes()).map_err(|error| ConfigError::not_json(&error))?;
-                Self::from_json(&json, environment)
+                Self::from_json(&json, surroundings)
             }
         }
     }
 
-    fn from_json(json: &Json<'_>, environment: Environment<'_>) -> Result<Self, ConfigError> {
+    fn from_json(json: &Json<'_>, surroundings: Surroundings<'_>) -> Result<Self, ConfigError> {
         let mut top = Fields::of(Node::root(json))?;
         top.ignore("@type");
         for name in ["providers", "requirement_map", "rules", "filter_state_rules", "default"] {
@@ -650,8 +662,9 @@ impl Config {
             Some(node) if node.string()? == "envoy" => Policies::envoy(),
             Some(node) => return Err(node.expected("\"envoy\"")),
         };
+        let surroundings = surroundings.with_calls(top.take("call_by")?.as_ref())?;
         let providers = match top.take("providers")? {
-            Some(node) => provider::parse_all(&node, &policies, environment)?,
+            Some(node) => provider::parse_all(&node, &policies, surroundings)?,
             None => Vec::new(),
         };
         let names = requirement::Names { providers: &providers, form: policies.audience_form };
@@ -704,6 +717,7 @@ impl Config {
             has_wrapped_credentials,
             stat_prefix,
             crypto,
+            call_by: surroundings.call_by,
             warnings: Vec::new(),
             providers,
         };

@@ -9,6 +9,7 @@ use super::error::ConfigError;
 use super::fields::Fields;
 use super::key_source::KEY_SOURCES;
 use super::preset_levels;
+use super::surroundings::{CallBy, Surroundings};
 use super::value::Node;
 use crate::json::{Json, Object};
 
@@ -719,14 +720,16 @@ impl Preset {
         &self,
         provider: &Node<'_>,
         fields: &mut Fields<'_>,
+        surroundings: Surroundings<'_>,
     ) -> Result<Object<'static>, ConfigError> {
         if self.needs_audiences && !fields.has("audiences") {
             let expected = format!("the field \"audiences\": tokens of {} are for many services", self.name);
             return Err(provider.error("nothing", expected));
         }
         // Nothing is fetched for keys that are written beside the preset; a session is still asked about.
-        let needs_cluster =
+        let calls =
             self.fields.contains("\"session_check\"") || !KEY_SOURCES.iter().any(|source| fields.has(source));
+        let needs_cluster = calls && surroundings.call_by == CallBy::Cluster;
         let text = preset_levels::fill(self.name, self.fields, fields)?;
         let mut values = Vec::new();
         for Parameter { name, kind, default } in self.parameters {

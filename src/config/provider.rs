@@ -14,9 +14,9 @@ use super::required_claim::{claim_path, required_claim, types};
 use super::session_check::session_check;
 use super::value::{LONGEST_DURATION, Node};
 use super::{
-    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, ClaimsFormat, Environment, Exports, HeaderPattern,
+    AudienceForm, Audiences, ClaimEncoding, ClaimToHeader, ClaimsFormat, Exports, HeaderPattern,
     HeaderSource, IssuerTemplate, JwtCache, KeyPlace, KeySource, Location, PayloadHeader, Policies, Provider,
-    StringMatcher, Wrapping,
+    StringMatcher, Surroundings, Wrapping,
 };
 use crate::json::Object;
 
@@ -99,17 +99,17 @@ pub fn fields() -> (Vec<&'static str>, &'static [&'static str]) {
 pub(super) fn parse_all(
     node: &Node<'_>,
     policies: &Policies,
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<Vec<Provider>, ConfigError> {
     let members = node.members("an object of providers by their names")?;
-    members.into_iter().map(|(name, node)| parse(name, node, policies, environment)).collect()
+    members.into_iter().map(|(name, node)| parse(name, node, policies, surroundings)).collect()
 }
 
 fn parse(
     name: &str,
     node: Node<'_>,
     policies: &Policies,
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<Provider, ConfigError> {
     if name.is_empty() {
         return Err(node.error("an empty name", "a provider name"));
@@ -119,7 +119,8 @@ fn parse(
         fields.refuse_null(name)?;
     }
     let preset = fields.take("preset")?.map(|name| preset(&name)).transpose()?;
-    let defaults = preset.map_or(Ok(Object::EMPTY), |preset| preset.render(&node, &mut fields))?;
+    let defaults =
+        preset.map_or(Ok(Object::EMPTY), |preset| preset.render(&node, &mut fields, surroundings))?;
     let mut fields = fields.with_defaults(&defaults);
     let issuer = match fields.take("issuer")? {
         None => None,
@@ -165,9 +166,9 @@ fn parse(
         Some(node) => Duration::from_secs(node.u32()?.into()),
         None => DEFAULT_CLOCK_SKEW,
     };
-    let keys = key_source(&mut fields, issuer, environment)?;
+    let keys = key_source(&mut fields, issuer, surroundings)?;
     let locations = locations(&mut fields)?;
-    let session_check = session_check(&mut fields, &node, (&keys, &locations), environment)?;
+    let session_check = session_check(&mut fields, &node, (&keys, &locations), surroundings)?;
     let mut issuers: Vec<_> =
         issuer.or_else(|| discovered_issuer(&keys)).into_iter().map(str::to_owned).collect();
     issuers.extend(more_issuers);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::fields::Fields;
 use super::value::{LONGEST_DURATION, Node};
-use super::{Discovery, Endpoint, JwksHost, KeyPlace, KeySchedule, RemoteKeys};
+use super::{CallBy, Discovery, Endpoint, JwksHost, KeyPlace, KeySchedule, RemoteKeys, Surroundings};
 
 /// The fields of `remote_jwks`, `remote_keys_by_kid` and `discovery` that say when keys are fetched.
 pub const SCHEDULE_FIELDS: [&str; 6] = [
@@ -37,17 +37,24 @@ const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
 /// RFC 8414 section 3: before the path of the issuer.
 const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
-pub(super) fn remote_jwks(node: &Node<'_>) -> Result<RemoteKeys, ConfigError> {
+pub(super) fn remote_jwks(
+    node: &Node<'_>,
+    surroundings: Surroundings<'_>,
+) -> Result<RemoteKeys, ConfigError> {
     let mut fields = Fields::of(node.clone())?;
     let http_uri = fields.require("http_uri")?;
     let schedule = schedule(&mut fields)?;
     fields.finish(&[])?;
-    let (endpoint, timeout) = http_uri_of(http_uri, "https://host/jwks.json")?;
+    let (endpoint, timeout) = http_uri_of(http_uri, "https://host/jwks.json", surroundings)?;
     Ok(RemoteKeys { place: KeyPlace::Jwks(endpoint), timeout, schedule })
 }
 
 /// `provider_issuer` is what tokens must name, when the provider says so.
-pub(super) fn discovery(node: &Node<'_>, provider_issuer: Option<&str>) -> Result<RemoteKeys, ConfigError> {
+pub(super) fn discovery(
+    node: &Node<'_>,
+    provider_issuer: Option<&str>,
+    surroundings: Surroundings<'_>,
+) -> Result<RemoteKeys, ConfigError> {
     let mut fields = Fields::of(node.clone())?;
     let issuer = fields.take("issuer")?;
     let cluster = fields.take("cluster")?;
@@ -64,15 +71,17 @@ pub(super) fn discovery(node: &Node<'_>, provider_issuer: Option<&str>) -> Resul
             if let Some(second) = given.find_map(|(_, node)| node.as_ref()) {
                 return Err(second.error("a second place", "cluster and timeout in http_uri alone"));
             }
-            let (endpoint, timeout) = http_uri_of(http_uri, &format!("https://host{OPENID_CONFIGURATION}"))?;
+            let (endpoint, timeout) =
+                http_uri_of(http_uri, &format!("https://host{OPENID_CONFIGURATION}"), surroundings)?;
             let written = issuer.as_ref().map(Node::non_empty_string).transpose()?;
             let issuer = written.or(provider_issuer).ok_or_else(|| {
                 node.error("no issuer", "an \"issuer\" that the metadata can be held against")
             })?;
             (issuer, endpoint, None, timeout)
         }
-        (None, Some(issuer), Some(cluster)) => {
-            let (metadata, fallback) = places_of(issuer, cluster.non_empty_string()?)?;
+        (None, Some(issuer), cluster) if cluster.is_some() || surroundings.call_by == CallBy::Address => {
+            let cluster = cluster.as_ref().map_or(Ok(""), Node::non_empty_string)?;
+            let (metadata, fallback) = places_of(issuer, cluster)?;
             (issuer.non_empty_string()?, metadata, Some(fallback), timeout_of(timeout)?)
         }
         (None, _, _) => {
@@ -128,20 +137,24 @@ fn jwks_hosts_of(node: &Node<'_>, default_cluster: &str) -> Result<Vec<JwksHost>
     }
 }
 
-pub(super) fn http_uri_of(node: Node<'_>, example: &str) -> Result<(Endpoint, Duration), ConfigError> {
-    http_uri_within(node, example, DEFAULT_TIMEOUT, LONGEST_TIMEOUT)
+pub(super) fn http_uri_of(
+    node: Node<'_>,
+    example: &str,
+    surroundings: Surroundings<'_>,
+) -> Result<(Endpoint, Duration), ConfigError> {
+    http_uri_within(node, example, (DEFAULT_TIMEOUT, LONGEST_TIMEOUT), surroundings)
 }
 
 /// `HttpUri`: where, and for how long.
 pub(super) fn http_uri_within(
     node: Node<'_>,
     example: &str,
-    default: Duration,
-    longest: Duration,
+    (default, longest): (Duration, Duration),
+    surroundings: Surroundings<'_>,
 ) -> Result<(Endpoint, Duration), ConfigError> {
     let mut fields = Fields::of(node)?;
     let uri = fields.require("uri")?;
-    let cluster = fields.require("cluster")?.non_empty_string()?;
+    let cluster = surroundings.cluster(&mut fields)?;
     let timeout = fields.take("timeout")?.map_or(Ok(default), |node| node.duration(SHORTEST, longest))?;
     fields.finish(&[])?;
     let endpoint = Endpoint::parse(uri.string()?, cluster)

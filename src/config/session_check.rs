@@ -12,7 +12,7 @@ use super::header_name::HeaderName;
 use super::remote_keys::http_uri_within;
 use super::session_status::session_status;
 use super::value::Node;
-use super::{Endpoint, Environment, KeySource, Location, SessionStatus};
+use super::{Endpoint, KeySource, Location, SessionStatus, Surroundings};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -267,11 +267,11 @@ pub(super) fn session_check(
     provider_fields: &mut Fields<'_>,
     provider: &Node<'_>,
     (keys, locations): (&KeySource, &[Location]),
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<Option<SessionCheck>, ConfigError> {
     provider_fields.refuse_null("session_check")?;
     match (provider_fields.nested("session_check")?, keys) {
-        (Some(fields), keys) => parse(fields, (keys, locations), environment).map(Some),
+        (Some(fields), keys) => parse(fields, (keys, locations), surroundings).map(Some),
         (None, KeySource::None) => {
             let expected = "\"remote_jwks\", \"discovery\", \"local_jwks\", \"jwt_key\" or \"session_check\"";
             Err(provider.error("no source of keys and no session check", expected))
@@ -283,7 +283,7 @@ pub(super) fn session_check(
 fn parse(
     fields: Fields<'_>,
     (keys, locations): (&KeySource, &[Location]),
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<SessionCheck, ConfigError> {
     for name in self::fields() {
         fields.refuse_null(name)?;
@@ -293,8 +293,12 @@ fn parse(
     let kind = fields.require("kind")?;
     let mode = mode(&mut fields, keys)?;
     let http_uri = fields.require("http_uri")?;
-    let (endpoint, timeout) =
-        http_uri_within(http_uri.clone(), "https://host/session", DEFAULT_TIMEOUT, LONGEST_TIMEOUT)?;
+    let (endpoint, timeout) = http_uri_within(
+        http_uri.clone(),
+        "https://host/session",
+        (DEFAULT_TIMEOUT, LONGEST_TIMEOUT),
+        surroundings,
+    )?;
     let mut ttl = |name, default| {
         fields.take(name)?.map_or(Ok(default), |node: Node<'_>| node.duration(Duration::ZERO, LONGEST_TTL))
     };
@@ -309,12 +313,12 @@ fn parse(
         },
     };
     let kind = match kind.string()? {
-        "forward_auth" => CheckKind::ForwardAuth(forward_auth(&mut fields, (keys, locations), environment)?),
-        "user_info" => CheckKind::UserInfo(user_info(&mut fields, environment)?),
-        "introspection" => CheckKind::Introspection(introspection(&mut fields, environment)?),
+        "forward_auth" => CheckKind::ForwardAuth(forward_auth(&mut fields, (keys, locations), surroundings)?),
+        "user_info" => CheckKind::UserInfo(user_info(&mut fields, surroundings)?),
+        "introspection" => CheckKind::Introspection(introspection(&mut fields, surroundings)?),
         "session_status" => {
             let about_tokens = (&kind, keys, mode);
-            let status = session_status(&mut fields, about_tokens, (&http_uri, &endpoint), environment)?;
+            let status = session_status(&mut fields, about_tokens, (&http_uri, &endpoint), surroundings)?;
             CheckKind::SessionStatus(status)
         }
         _ => {
@@ -366,7 +370,7 @@ fn mode(fields: &mut Fields<'_>, keys: &KeySource) -> Result<CheckMode, ConfigEr
 fn forward_auth(
     fields: &mut Fields<'_>,
     (keys, locations): (&KeySource, &[Location]),
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<ForwardAuth, ConfigError> {
     // What is not written is sent only where the provider takes credentials from it. Elsewhere it would be one that
     // nobody has looked at, for the identity provider to choose from, or one of another provider.
@@ -396,7 +400,7 @@ fn forward_auth(
     }
     // A credential that is in none of these goes there.
     let sent = [request_headers.as_slice(), &[HeaderName::known("authorization")]].concat();
-    let headers = fixed_headers(fields.take("headers")?, environment, &sent)?;
+    let headers = fixed_headers(fields.take("headers")?, surroundings, &sent)?;
     let allow = fields.take("allow")?.map_or(Ok(Allow::default()), allow)?;
     let denied_statuses = match fields.take("deny_status")? {
         None => vec![401, 403],
@@ -419,14 +423,14 @@ fn forward_auth(
     })
 }
 
-fn user_info(fields: &mut Fields<'_>, environment: Environment<'_>) -> Result<UserInfo, ConfigError> {
+fn user_info(fields: &mut Fields<'_>, surroundings: Surroundings<'_>) -> Result<UserInfo, ConfigError> {
     let credential_header = match fields.take("credential_header")? {
         None => HeaderName::known("authorization"),
         Some(node) => fixed_name(&node, HeaderName::parse(&node)?)?,
     };
     let cookies = cookie_names(fields.take("cookies")?)?;
     let others = std::slice::from_ref(&credential_header);
-    let headers = fixed_headers(fields.take("headers")?, environment, others)?;
+    let headers = fixed_headers(fields.take("headers")?, surroundings, others)?;
     let denials = denials(fields, 401)?;
     Ok(UserInfo { credential_header, cookies, headers, denials })
 }
@@ -444,10 +448,10 @@ pub(super) fn denials(fields: &mut Fields<'_>, default: u16) -> Result<Denials, 
 
 fn introspection(
     fields: &mut Fields<'_>,
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<Introspection, ConfigError> {
     let client_id = fields.require("client_id")?.non_empty_string()?.to_owned();
-    let client_secret = secret(&fields.require("client_secret")?, environment)?;
+    let client_secret = secret(&fields.require("client_secret")?, surroundings)?;
     let auth_method = match fields.take("auth_method")? {
         None => AuthMethod::Basic,
         Some(node) => match node.string()? {
@@ -490,7 +494,7 @@ fn fixed_name(node: &Node<'_>, name: HeaderName) -> Result<HeaderName, ConfigErr
 
 pub(super) fn fixed_headers(
     node: Option<Node<'_>>,
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
     others: &[HeaderName],
 ) -> Result<Vec<FixedHeader>, ConfigError> {
     let Some(node) = node else { return Ok(Vec::new()) };
@@ -504,7 +508,7 @@ pub(super) fn fixed_headers(
         if known.into_iter().any(|known| known.folded() == name.folded()) {
             return Err(node.error("a header that is sent already", "each header once"));
         }
-        let value = secret(&node, environment)?;
+        let value = secret(&node, surroundings)?;
         if !is_header_value(value.reveal()) {
             return Err(node.error("something else", "a header value"));
         }
@@ -514,7 +518,7 @@ pub(super) fn fixed_headers(
 }
 
 /// A text, here or in the environment. Not shown in messages.
-fn secret(node: &Node<'_>, environment: Environment<'_>) -> Result<Secret, ConfigError> {
+fn secret(node: &Node<'_>, surroundings: Surroundings<'_>) -> Result<Secret, ConfigError> {
     const EXPECTED: &str = "a string that is not empty, or {\"environment_variable\": ...}";
     let text = match node.value.as_str() {
         Some(text) => text.to_owned(),
@@ -523,7 +527,7 @@ fn secret(node: &Node<'_>, environment: Environment<'_>) -> Result<Secret, Confi
             let mut fields = Fields::of(node.clone())?;
             let variable = fields.require("environment_variable")?;
             fields.finish(&[])?;
-            let value = variable.value.as_str().and_then(environment);
+            let value = variable.value.as_str().and_then(surroundings.variable);
             value.ok_or_else(|| super::key_source::no_variable(&variable))?
         }
     };

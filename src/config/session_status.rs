@@ -8,7 +8,7 @@ use super::fields::Fields;
 use super::required_claim::dotted_path;
 use super::session_check::{denials, fixed_headers};
 use super::value::Node;
-use super::{CheckMode, Denials, Endpoint, Environment, FixedHeader, KeySource};
+use super::{CheckMode, Denials, Endpoint, FixedHeader, KeySource, Surroundings};
 
 /// The claims that name a session in, its status out.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,7 +37,7 @@ pub(super) fn session_status(
     fields: &mut Fields<'_>,
     (kind, keys, mode): (&Node<'_>, &KeySource, CheckMode),
     (http_uri, endpoint): (&Node<'_>, &Endpoint),
-    environment: Environment<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<SessionStatus, ConfigError> {
     if matches!(keys, KeySource::None) {
         return Err(kind.error("a kind for what keys have verified, and no keys", "keys, or another kind"));
@@ -61,7 +61,7 @@ pub(super) fn session_status(
             "a URI with the name of a claim in braces in its path, such as \"https://host/sessions/{sid}\"",
         )
     })?;
-    let headers = fixed_headers(fields.take("headers")?, environment, &[])?;
+    let headers = fixed_headers(fields.take("headers")?, surroundings, &[])?;
     let denials = denials(fields, 404)?;
     Ok(SessionStatus { method, path, headers, denials })
 }
