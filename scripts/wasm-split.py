@@ -3,15 +3,19 @@
 
 SHIPPED is BUILT without its custom section `name`, a fifth of it, which is of use to debuggers alone, and without the
 callbacks that the filter does nothing in: the SDK exports all that there are, and a host enters the VM for each that is
-exported. SYMBOLS is BUILT as it is: with it a function index in a stack trace of a proxy's log has a name, and both have
+exported. One of those that remain is the filter's own in place of the SDK's. SYMBOLS is BUILT as it is: with it a function index in a stack trace of a proxy's log has a name, and both have
 the same code.
 """
 
 import sys
 
 
+# Under the names in front the filter has its own of what the SDK exports under those behind.
+OWN = {b"edge_authn_on_done": b"proxy_on_done"}
+
 # What hosts look for. All others are the SDK's.
 EXPORTS = {
+    *OWN.values(),
     b"memory",
     b"_initialize",
     b"proxy_abi_version_0_2_1",
@@ -59,9 +63,13 @@ def needed_exports(section):
         start = at
         length, at = leb128(section, at)
         name = section[at : at + length]
+        item = at + length
         # Behind the name are a byte for the kind and an index.
-        _, at = leb128(section, at + length + 1)
-        if name in EXPORTS:
+        _, at = leb128(section, item + 1)
+        if name in OWN:
+            name = OWN[name]
+            kept[name] = to_leb128(len(name)) + name + section[item:at]
+        elif name in EXPORTS and name not in OWN.values():
             kept[name] = section[start:at]
     missing = EXPORTS - kept.keys()
     if missing:

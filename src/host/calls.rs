@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::call::Call;
-use crate::config::Endpoint;
+use crate::config::{CallBy, Endpoint};
 use crate::rejection::Reply;
 use crate::request::HeaderFields;
 
@@ -25,6 +25,9 @@ pub(super) struct HostError {
 impl HostError {
     /// The host handed over a request without a single header field, which no request is.
     pub(super) const NO_REQUEST: Self = Self { call: "proxy_get_header_map_pairs", status: STATUS_NOT_FOUND };
+
+    /// The host makes no calls.
+    pub(super) const NO_CALLS: Self = Self { call: "proxy_http_call", status: STATUS_UNIMPLEMENTED };
 }
 
 impl fmt::Display for HostError {
@@ -40,6 +43,13 @@ type OutPointer = *mut *mut u8;
 unsafe extern "C" {
     fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: OutPointer, size: *mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: OutPointer,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         name: *const u8,
@@ -64,6 +74,18 @@ unsafe extern "C" {
         headers: *const u8,
         headers_size: usize,
         grpc_status: i32,
+    ) -> u32;
+    fn proxy_http_call(
+        upstream: *const u8,
+        upstream_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        token: *mut u32,
     ) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_set_effective_context(context_id: u32) -> u32;
@@ -104,8 +126,12 @@ const NO_GRPC_STATUS: i32 = -1;
 const COUNTER: u32 = 0;
 const STATUS_OK: u32 = 0;
 const STATUS_NOT_FOUND: u32 = 1;
+const STATUS_BAD_ARGUMENT: u32 = 2;
 const STATUS_SERIALIZATION_FAILURE: u32 = 3;
 const STATUS_CAS_MISMATCH: u32 = 8;
+const STATUS_INTERNAL_FAILURE: u32 = 10;
+/// Not among the ABI's, and given by every host for what it does not do.
+const STATUS_UNIMPLEMENTED: u32 = 12;
 
 /// Writes to the host's log. A host that cannot log is no reason to stop.
 pub(super) fn log(level: LogLevel, message: &str) {
@@ -122,6 +148,20 @@ pub(super) fn header_pairs(map: MapType) -> Result<HeaderFields, HostError> {
     let status = unsafe { proxy_get_header_map_pairs(number(map), &raw mut data, &raw mut size) };
     let bytes = take_buffer(CALL, status, data, size)?;
     HeaderFields::parse(bytes).ok_or(HostError { call: CALL, status: STATUS_SERIALIZATION_FAILURE })
+}
+
+/// The first value of a header; `None` when there is none, or no such map.
+pub(super) fn header_value(map: MapType, name: &[u8]) -> Option<Vec<u8>> {
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    // SAFETY: pointer and length are those of `name`; both out-pointers are valid for writing.
+    let status = unsafe {
+        proxy_get_header_map_value(number(map), name.as_ptr(), name.len(), &raw mut data, &raw mut size)
+    };
+    match status {
+        STATUS_OK => take_buffer("proxy_get_header_map_value", status, data, size).ok(),
+        _ => None,
+    }
 }
 
 /// Sets the one value of a header.
@@ -221,8 +261,8 @@ pub(super) fn property(path: &str) -> Option<Vec<u8>> {
 }
 
 /// Writes a property of the effective context. Envoy puts `wasm.` in front of its name.
-pub(super) fn set_property(name: &str, value: &str) -> Result<(), HostError> {
-    // SAFETY: pointers and lengths are those of the strings, which outlive the call.
+pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: pointers and lengths are those of `name` and `value`, which outlive the call.
     let status = unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
     check("proxy_set_property", status)
 }
@@ -282,15 +322,26 @@ fn call_foreign_function(name: &str, argument: &[u8]) -> Result<Vec<u8>, HostErr
     check(CALL, status).and_then(|()| take_buffer(CALL, status, data, size))
 }
 
-/// Sends a request of our own; the answer comes to the context that is active in the SDK, under the token returned.
-pub(super) fn dispatch_http_call(call: &Call) -> Result<u32, HostError> {
+/// Whether [`dispatch_http_call`] may be used: the SDK's call under it panics on every status but three. Found out by a
+/// call that goes nowhere, which a host that makes calls refuses.
+pub(super) fn can_dispatch() -> bool {
+    let none = std::ptr::null();
+    let mut token = 0;
+    // SAFETY: pointers to nothing have the length 0, and the out-pointer is valid for writing.
+    let status = unsafe { proxy_http_call(none, 0, none, 0, none, 0, none, 0, 1, &raw mut token) };
+    matches!(status, STATUS_BAD_ARGUMENT | STATUS_INTERNAL_FAILURE)
+}
+
+/// Sends a request of our own to the server that the host finds in this way; the answer comes to the context that is
+/// active in the SDK, under the token returned.
+pub(super) fn dispatch_http_call(call: &Call, call_by: CallBy) -> Result<u32, HostError> {
     let Call { method, endpoint, headers, body, timeout } = call;
-    let Endpoint { scheme, authority, path, cluster } = endpoint;
+    let Endpoint { scheme, authority, path, .. } = endpoint;
     let mut fields: Vec<(&str, &str)> =
         vec![(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)];
     fields.extend(headers.iter().map(|(name, value)| (name.as_ref(), value.as_str())));
     let body = Some(body.as_slice()).filter(|body| !body.is_empty());
-    proxy_wasm::hostcalls::dispatch_http_call(cluster, fields, body, vec![], *timeout)
+    proxy_wasm::hostcalls::dispatch_http_call(&endpoint.upstream(call_by), fields, body, vec![], *timeout)
         .map_err(|status| HostError { call: "proxy_http_call", status: number(status) })
 }
 

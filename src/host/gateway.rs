@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use crate::authorize::Awaited;
 use crate::call::{self, CallReply, MAX_BODY_BYTES};
-use crate::config::{Answers, Config};
+use crate::config::{Answers, CallBy, Config};
 use crate::engine::{Decided, Decision, Engine};
 use crate::export::Property;
 use crate::host::attributes;
 use crate::host::calls::{self, BufferType, HostError, LogLevel, MapType};
+use crate::host::capabilities::Capabilities;
 use crate::host::clock;
 use crate::host::metrics::Counters;
+use crate::host::nginx;
 use crate::host::shared_data::SharedData;
 use crate::host::waiting_room::{Waiting, WaitingRoom};
 use crate::host_crypto::HostCrypto;
@@ -32,6 +34,10 @@ use crate::time::UnixTime;
 
 /// The shortest period that a host's timer takes.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+
+/// The most calls for keys that requests make at one time where each makes its own: so many may come before the first
+/// answer does.
+const MAX_OWN_FETCHES: usize = 128;
 
 /// A timer that should have fired this long ago is set again.
 const LOST_TIMER: Duration = Duration::from_secs(1);
@@ -53,10 +59,26 @@ pub(super) struct Gateway {
     counters: Counters,
     /// The host, where it verifies signatures.
     host_crypto: Option<Rc<HostCrypto>>,
+    /// Whether the host makes calls.
+    can_call: bool,
+    /// Whether the host is nginx; `None` until a request tells.
+    is_nginx: Option<bool>,
 }
 
-/// Whether a request has been let through; shared by its stream and whoever decides about it.
-pub(super) type Passed = Rc<Cell<bool>>;
+/// What has become of a request; shared by its stream and whoever decides about it.
+pub(super) type Fate = Rc<Cell<Settled>>;
+
+/// What has become of a request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Settled {
+    /// Nothing yet: it is looked at, or waits.
+    #[default]
+    No,
+    /// It has been let through.
+    Passed,
+    /// It has been answered.
+    Refused,
+}
 
 /// When the timer will fire, if it is set.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,6 +138,8 @@ impl SharedGateway {
             shared_data: SharedData::default(),
             counters: Counters::default(),
             host_crypto: None,
+            can_call: false,
+            is_nginx: None,
         })))
     }
 
@@ -125,7 +149,14 @@ impl SharedGateway {
     }
 
     /// Answers the request of the running stream, or has it wait.
-    pub(super) fn answer_or_wait(&self, context_id: u32, head: RequestHead, passed: &Passed) -> Outcome {
+    pub(super) fn answer_or_wait(&self, context_id: u32, fate: &Fate) -> Outcome {
+        let head = match self.read_head() {
+            Ok(head) => head,
+            Err(rejection) => {
+                fate.set(Settled::Refused);
+                return self.refuse(&rejection, &RequestHead::default());
+            }
+        };
         let arrived = clock::now();
         let decided = self.with(|gateway| gateway.decide(&head, arrived));
         let own_errand = self.with(|gateway| gateway.own_errand(&decided.decision));
@@ -133,17 +164,29 @@ impl SharedGateway {
         log_at(LogLevel::Debug, self.with(Gateway::hasten_for_checks));
         let must_wait = own_errand.is_some() || matches!(decided.decision, Decision::Await(_));
         if !must_wait {
-            return self.answer(&decided, &head, passed);
+            return self.answer(&decided, &head, fate);
         }
         let awaited = awaited_by(&decided);
         let until = arrived.after(self.with(|gateway| gateway.patience(awaited)));
-        let waiting = Waiting { head, passed: Rc::clone(passed), arrived, awaited, until };
+        let waiting = Waiting { head, fate: Rc::clone(fate), arrived, awaited, until };
         match self.with(|gateway| gateway.wait(context_id, waiting, own_errand)) {
             Ok(()) => Outcome::Pause,
             Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
             // A refresh that the request cannot wait for is left to another one.
-            Err(CannotWait::Overloaded(waiting)) => self.answer(&decided, &waiting.head, &waiting.passed),
+            Err(CannotWait::Overloaded(waiting)) => self.answer(&decided, &waiting.head, &waiting.fate),
         }
+    }
+
+    /// The head of the running request, or why it is refused unread.
+    fn read_head(&self) -> Result<RequestHead, Rejection> {
+        let fields = match self.with(Gateway::is_nginx) {
+            true => nginx::header_fields()?,
+            false => calls::header_pairs(MapType::HttpRequestHeaders).map_err(host_failure)?,
+        };
+        if fields.is_empty() {
+            return Err(host_failure(HostError::NO_REQUEST));
+        }
+        Ok(RequestHead::of(fields).with_attributes(self.with(Gateway::attributes)))
     }
 
     /// Answers a request that has waited, in its own stream's callback.
@@ -156,7 +199,7 @@ impl SharedGateway {
             Some((Decided { decision: Decision::Await(awaited), .. }, waiting)) => {
                 self.ask_for_itself(context_id, awaited, waiting)
             }
-            Some((decided, Waiting { head, passed, .. })) => self.answer(&decided, &head, &passed),
+            Some((decided, Waiting { head, fate, .. })) => self.answer(&decided, &head, &fate),
             None => Outcome::Pause,
         }
     }
@@ -168,26 +211,33 @@ impl SharedGateway {
             gateway.own_errand(&Decision::Await(awaited)).filter(|errand| is_new && errand.is_check())
         });
         if errand.is_none() {
+            waiting.fate.set(Settled::Refused);
             return self.refuse(&out_of_patience(awaited), &waiting.head);
         }
         self.with(|gateway| gateway.goes_on(&mut waiting, awaited));
         match self.with(|gateway| gateway.wait(context_id, waiting, errand)) {
             Ok(()) => Outcome::Pause,
             Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
-            Err(CannotWait::Overloaded(waiting)) => self.refuse(&Rejection::Overloaded, &waiting.head),
+            Err(CannotWait::Overloaded(waiting)) => {
+                waiting.fate.set(Settled::Refused);
+                self.refuse(&Rejection::Overloaded, &waiting.head)
+            }
         }
     }
 
     /// Carries out a decision for the request of the effective context. One that would have to wait is refused.
-    fn answer(&self, decided: &Decided, head: &RequestHead, passed: &Passed) -> Outcome {
-        for Property { name, value } in &decided.properties {
-            log_at(LogLevel::Debug, calls::set_property(name, value));
+    fn answer(&self, decided: &Decided, head: &RequestHead, fate: &Fate) -> Outcome {
+        let is_nginx = self.with(Gateway::is_nginx);
+        // nginx has no place for them.
+        for Property { name, value } in decided.properties.iter().filter(|_| !is_nginx) {
+            log_at(LogLevel::Debug, calls::set_property(name, value.as_bytes()));
         }
+        fate.set(Settled::Refused);
         match &decided.decision {
             Decision::Forward(edits) => {
-                let outcome = match forward(edits) {
+                let outcome = match forward(edits, is_nginx) {
                     Ok(()) => {
-                        passed.set(true);
+                        fate.set(Settled::Passed);
                         Outcome::Continue
                     }
                     Err(error) => self.refuse(&host_failure(error), head),
@@ -241,14 +291,16 @@ impl SharedGateway {
         if calls::set_effective_context(context_id).is_err() {
             return;
         }
-        if self.answer(&decided, &waiting.head, &waiting.passed) == Outcome::Continue {
+        if self.answer(&decided, &waiting.head, &waiting.fate) == Outcome::Continue {
             resume();
         }
     }
 
-    /// Refuses a request whose header the host did not hand over.
-    pub(super) fn refuse_unread(&self, error: HostError) -> Outcome {
-        self.refuse(&host_failure(error), &RequestHead::default())
+    /// Refuses a request that the host asks about although nobody waits under its context: some hosts let it pass when
+    /// nothing is done.
+    pub(super) fn refuse_unknown(&self) {
+        let detail = "an answer came that no request waits for".to_owned();
+        self.refuse(&Rejection::HostFailure { detail }, &RequestHead::default());
     }
 
     fn refuse(&self, rejection: &Rejection, head: &RequestHead) -> Outcome {
@@ -258,7 +310,8 @@ impl SharedGateway {
     fn refuse_with(&self, rejection: &Rejection, head: &RequestHead, set_cookies: &[String]) -> Outcome {
         self.with(|gateway| gateway.count(Metric::Refused(rejection.label())));
         let answers = self.with(|gateway| Some(gateway.engine.as_ref()?.config().answers.clone()));
-        send(rejection, &answers.unwrap_or_default(), head, set_cookies)
+        let is_nginx = self.with(Gateway::is_nginx);
+        send(rejection, &answers.unwrap_or_default(), head, set_cookies, is_nginx)
     }
 }
 
@@ -289,12 +342,18 @@ enum CannotWait {
 }
 
 impl Gateway {
-    /// Takes up a configuration, and finds out whether the host has timers. Keys that were fetched under another one
-    /// are found again if they are from the same place.
-    pub(super) fn configure(&mut self, config: Config, host_crypto: Option<Rc<HostCrypto>>) {
+    /// Takes up a configuration. Keys that were fetched under another one are found again if they are from the same
+    /// place.
+    pub(super) fn configure(
+        &mut self,
+        config: Config,
+        host_crypto: Option<Rc<HostCrypto>>,
+        capabilities: Capabilities,
+    ) {
         let now = clock::now();
         self.release();
-        self.timer = calls::set_tick_period(None).is_ok().then(Timer::default);
+        self.timer = capabilities.timers.then(Timer::default);
+        self.can_call = capabilities.calls;
         let mut engine = Engine::new(config, Jitter::from_seed(clock::seed() ^ u64::from(self.root_id)));
         if self.timer.is_none() {
             engine.without_timers();
@@ -344,8 +403,17 @@ impl Gateway {
         }
     }
 
+    /// Whether the host is nginx, which only a request can tell. Not asked where there are timers: nginx has none.
+    fn is_nginx(&mut self) -> bool {
+        self.timer.is_none() && *self.is_nginx.get_or_insert_with(nginx::is_host)
+    }
+
     /// What the host says of the running request.
-    pub(super) fn attributes(&mut self) -> Attributes {
+    fn attributes(&mut self) -> Attributes {
+        // It has neither metadata of routes nor a filter state.
+        if self.is_nginx() {
+            return Attributes::default();
+        }
         let config = self.engine.as_ref().map(Engine::config);
         config.map(attributes::of_request).unwrap_or_default()
     }
@@ -355,9 +423,11 @@ impl Gateway {
         if self.timer.is_some() || self.waiting.is_full_for(None) {
             return None;
         }
+        let fetches = self.calls.values().filter(|call| !call.errand.is_check()).count();
         let (engine, now) = (self.engine.as_mut()?, clock::now());
         match decision {
             Decision::Await(Awaited::Answer(..)) => engine.own_check(now).map(Errand::Session),
+            Decision::Await(Awaited::Keys(_) | Awaited::KeyId(_)) if fetches >= MAX_OWN_FETCHES => None,
             Decision::Await(Awaited::Keys(_) | Awaited::KeyId(_)) => {
                 engine.own_fetch(decision, now, &mut self.shared_data).map(Errand::Keys)
             }
@@ -412,6 +482,11 @@ impl Gateway {
             None => self.timer.is_some() && self.hasten_timer().is_ok(),
         };
         if is_on_its_way { Ok(()) } else { Err(CannotWait::NothingToWaitFor) }
+    }
+
+    /// Whether the request of this context waits for an answer.
+    pub(super) fn waits(&self, context_id: u32) -> bool {
+        self.waiting.contains(context_id)
     }
 
     /// The request of this context is over, whatever became of it.
@@ -502,16 +577,22 @@ impl Gateway {
     /// Makes a call from the context that is running. Whether it is out.
     fn send(&mut self, errand: Errand, context_id: u32) -> bool {
         let call = errand.call();
-        match calls::dispatch_http_call(&call) {
+        let call_by = self.engine.as_ref().map(|engine| engine.config().call_by).unwrap_or_default();
+        let sent = match self.can_call {
+            true => calls::dispatch_http_call(&call, call_by),
+            false => Err(HostError::NO_CALLS),
+        };
+        match sent {
             Ok(token) => {
                 self.calls.insert(token, Call { errand, context_id });
                 true
             }
             Err(error) => {
-                let (cluster, what) = (&call.endpoint.cluster, errand.what());
+                let (upstream, what) = (call.endpoint.upstream(call_by), errand.what());
+                let kind = if call_by == CallBy::Cluster { "cluster" } else { "address" };
                 calls::log(
                     LogLevel::Warn,
-                    &format!("edge-authn: {what} not asked for at cluster {cluster:?}: {error}"),
+                    &format!("edge-authn: {what} not asked for at {kind} {upstream:?}: {error}"),
                 );
                 self.settle(errand, CallReply::Failure);
                 false
@@ -599,21 +680,34 @@ pub(super) fn resume() {
 
 /// Makes the edits. When the host does not make one of them, the request must be refused: a header that should have been
 /// removed could be a forged identity.
-fn forward(edits: &HeaderEdits) -> Result<(), HostError> {
+fn forward(edits: &HeaderEdits, is_nginx: bool) -> Result<(), HostError> {
     let map = MapType::HttpRequestHeaders;
     edits.iter().try_for_each(|edit| match edit {
+        HeaderEdit::Replace { name, value } if is_nginx && name == b":path" => nginx::set_target(value),
         HeaderEdit::Remove { name } => calls::remove_header(map, name),
         HeaderEdit::Replace { name, value } => calls::replace_header(map, name, value),
     })
 }
 
-fn send(rejection: &Rejection, answers: &Answers, head: &RequestHead, set_cookies: &[String]) -> Outcome {
+fn send(
+    rejection: &Rejection,
+    answers: &Answers,
+    head: &RequestHead,
+    set_cookies: &[String],
+    is_nginx: bool,
+) -> Outcome {
     let level = if rejection.status() >= 500 { LogLevel::Warn } else { LogLevel::Debug };
     calls::log(level, &format!("edge-authn: refused: {rejection}"));
-    // When even this fails the request stays paused, which is closed.
     let mut reply = rejection.reply(answers, head);
     reply.headers.extend(set_cookies.iter().map(|line| ("set-cookie", line.clone())));
-    log_failure(calls::send_reply(&reply));
+    if is_nginx && reply.body.is_empty() {
+        reply = nginx::with_body(reply);
+    }
+    if let Err(error) = calls::send_reply(&reply) {
+        log_failure(Err(error));
+        // Some hosts cannot keep a request for nothing. When this fails, too, it stays paused, which is closed.
+        log_failure(calls::send_reply(&host_failure(error).reply(answers, head)));
+    }
     Outcome::Pause
 }
 

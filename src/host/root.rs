@@ -1,24 +1,30 @@
 //! The root context: configuration, the timer, and the answers to calls.
 
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{CallBy, Config, ConfigError, Surroundings};
 use crate::host::calls::{self, BufferType, LogLevel};
+use crate::host::capabilities::Capabilities;
+use crate::host::clock;
 use crate::host::gateway::{Gateway, SharedGateway, log_failure};
 use crate::host::stream::Stream;
 use crate::host_crypto::HostCrypto;
+use crate::time::UnixTime;
 
 #[derive(Debug)]
 pub(super) struct Root {
+    context_id: u32,
     gateway: SharedGateway,
 }
 
 impl Root {
     pub(super) fn new(context_id: u32) -> Self {
-        Self { gateway: SharedGateway::new(context_id) }
+        Self { context_id, gateway: SharedGateway::new(context_id) }
     }
 
     /// Does what is due, then decides the waiting requests again and sets the timer for what comes next.
@@ -30,7 +36,7 @@ impl Root {
 }
 
 /// This configuration is over. Some hosts let a timer outlive its context; all cancel its calls. Not said in
-/// `proxy_on_done`, which is not exported: it would be one more way into the VM for every stream.
+/// `proxy_on_done`, which knows no context.
 impl Drop for Root {
     fn drop(&mut self) {
         self.gateway.with(Gateway::release);
@@ -44,12 +50,34 @@ fn environment_variable(name: &str) -> Option<String> {
 }
 
 /// The configuration, and the host where it is to verify signatures.
-fn load(text: &[u8]) -> Result<(Config, Option<Rc<HostCrypto>>), ConfigError> {
-    let config = Config::parse(text, &environment_variable)?;
+fn load(text: &[u8], call_by: CallBy) -> Result<(Config, Option<Rc<HostCrypto>>), ConfigError> {
+    let config = Config::parse_in(text, Surroundings { variable: &environment_variable, call_by })?;
     let verify_signature =
         |argument: &[u8]| calls::verify_signature(argument).map_err(|error| error.to_string());
     let host_crypto = HostCrypto::of(&config, Box::new(verify_signature))?;
     Ok((config, host_crypto.map(Rc::new)))
+}
+
+/// For how long the same is not said again of a configuration.
+const QUIET: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// The refusal that was in the log last, and when.
+    static LAST_REFUSAL: RefCell<Option<(String, UnixTime)>> = RefCell::default();
+}
+
+/// Whether this refusal has not been in the log just now. APISIX loads a configuration that was refused again for each
+/// request, twice.
+fn is_news(message: &str) -> bool {
+    let now = clock::now();
+    LAST_REFUSAL.with_borrow_mut(|last| {
+        let is_known = |(known, at): &(String, UnixTime)| known == message && now < at.after(QUIET);
+        let is_news = !last.as_ref().is_some_and(is_known);
+        if is_news {
+            *last = Some((message.to_owned(), now));
+        }
+        is_news
+    })
 }
 
 impl RootContext for Root {
@@ -59,12 +87,16 @@ impl RootContext for Root {
             0 => Ok(Vec::new()),
             _ => calls::buffer(BufferType::PluginConfiguration, size),
         };
+        let capabilities = Capabilities::probe(self.context_id);
         let loaded = text.map_err(|error| error.to_string());
-        let loaded = loaded.and_then(|text| load(&text).map_err(|error| error.to_string()));
+        let loaded =
+            loaded.and_then(|text| load(&text, capabilities.call_by).map_err(|error| error.to_string()));
         let (config, host_crypto) = match loaded {
             Ok(loaded) => loaded,
             Err(message) => {
-                calls::log(LogLevel::Error, &format!("edge-authn: configuration refused: {message}"));
+                if capabilities.timers || is_news(&message) {
+                    calls::log(LogLevel::Error, &format!("edge-authn: configuration refused: {message}"));
+                }
                 return false;
             }
         };
@@ -75,7 +107,7 @@ impl RootContext for Root {
         for warning in &config.warnings {
             calls::log(LogLevel::Warn, &format!("edge-authn: {warning}"));
         }
-        self.gateway.with(|gateway| gateway.configure(config, host_crypto));
+        self.gateway.with(|gateway| gateway.configure(config, host_crypto, capabilities));
         // Requests may wait for keys of a configuration that this one replaces.
         self.gateway.answer_all();
         // Nothing is fetched before the timer fires: Envoy also configures VMs that it throws away at once.

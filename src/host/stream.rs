@@ -3,20 +3,23 @@
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use crate::host::calls::{self, HostError, MapType};
-use crate::host::gateway::{Gateway, Outcome, Passed, SharedGateway, log_failure, resume};
-use crate::request::RequestHead;
+use crate::host::calls::{self, MapType};
+use crate::host::gateway::{Fate, Outcome, Settled, SharedGateway, log_failure, resume};
 
 #[derive(Debug)]
 pub(super) struct Stream {
     context_id: u32,
     gateway: SharedGateway,
-    passed: Passed,
+    fate: Fate,
 }
 
 impl Stream {
     pub(super) fn new(context_id: u32, gateway: SharedGateway) -> Self {
-        Self { context_id, gateway, passed: Passed::default() }
+        Self { context_id, gateway, fate: Fate::default() }
+    }
+
+    fn has_passed(&self) -> bool {
+        self.fate.get() == Settled::Passed
     }
 
     /// The names among `names` that no client may send; all of them when there is no configuration to know by.
@@ -33,21 +36,13 @@ impl Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        let outcome = match calls::header_pairs(MapType::HttpRequestHeaders) {
-            Ok(fields) if fields.is_empty() => self.gateway.refuse_unread(HostError::NO_REQUEST),
-            Ok(fields) => {
-                let head = RequestHead::of(fields).with_attributes(self.gateway.with(Gateway::attributes));
-                self.gateway.answer_or_wait(self.context_id, head, &self.passed)
-            }
-            Err(error) => self.gateway.refuse_unread(error),
-        };
-        action(outcome)
+        action(self.gateway.answer_or_wait(self.context_id, &self.fate))
     }
 
     /// Holds the body of a request that has not been let through. Envoy asks only when the plugin is configured with
     /// `allow_on_headers_stop_iteration`; going on here would then release the request undecided.
     fn on_http_request_body(&mut self, _body_size: usize, _end_of_stream: bool) -> Action {
-        if self.passed.get() { Action::Continue } else { Action::Pause }
+        if self.has_passed() { Action::Continue } else { Action::Pause }
     }
 
     /// Some backends merge trailers into the header, so identity headers are taken out of them as well. Trailers that
@@ -58,7 +53,7 @@ impl HttpContext for Stream {
             let names = fields.iter().map(|(name, _)| name.to_vec()).collect();
             self.forged(names).iter().try_for_each(|name| calls::remove_header(map, name))
         });
-        let may_pass = removed.is_ok() && self.passed.get();
+        let may_pass = removed.is_ok() && self.has_passed();
         log_failure(removed);
         if may_pass { Action::Continue } else { Action::Pause }
     }
@@ -78,6 +73,11 @@ impl Context for Stream {
         }
         if self.gateway.answer_again(self.context_id) == Outcome::Continue {
             resume();
+        } else if self.fate.get() == Settled::No
+            && !self.gateway.with(|gateway| gateway.waits(self.context_id))
+        {
+            self.fate.set(Settled::Refused);
+            self.gateway.refuse_unknown();
         }
     }
 }

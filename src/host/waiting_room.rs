@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::authorize::Awaited;
 use crate::config::ProviderId;
-use crate::host::gateway::Passed;
+use crate::host::gateway::Fate;
 use crate::request::RequestHead;
 use crate::session_check::QuestionId;
 use crate::time::UnixTime;
@@ -23,7 +23,7 @@ const MAX_WAITING_FOR_ANSWERS: usize = 768;
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) head: RequestHead,
-    pub(super) passed: Passed,
+    pub(super) fate: Fate,
     pub(super) arrived: UnixTime,
     /// What for; `None` for one that only makes a call on its way.
     pub(super) awaited: Option<Awaited>,
@@ -91,6 +91,10 @@ impl WaitingRoom {
             self.by_question.remove(place);
         }
         Some(waiting)
+    }
+
+    pub(super) fn contains(&self, context_id: u32) -> bool {
+        self.waiting.contains_key(&context_id)
     }
 
     /// Everybody.

@@ -336,9 +336,10 @@ impl KeyKeeper {
         if is_due { self.claim(read, now, space) } else { None }
     }
 
-    /// A call for one request alone, whatever is under way.
-    pub fn fetch_for_one(&self, now: UnixTime) -> Fetch {
-        Fetch { is_for_one: true, ..self.first_step(None, now) }
+    /// A call for one request alone, whatever is under way. None when keys have come meanwhile: from another root context
+    /// of the same VM.
+    pub fn fetch_for_one(&self, now: UnixTime) -> Option<Fetch> {
+        self.is_wanted.then(|| Fetch { is_for_one: true, ..self.first_step(None, now) })
     }
 
     /// Takes over what other workers have published.

@@ -132,7 +132,7 @@ impl KeyStore {
 
     /// A fetch of these keys for one request alone, whatever others do.
     pub fn fetch_for_one(&mut self, id: ProviderId, now: UnixTime) -> Option<Fetch> {
-        Some(self.keeper(id)?.fetch_for_one(now))
+        self.keeper(id)?.fetch_for_one(now)
     }
 
     /// Takes in the answer to a call. `Ok(Some)` is the next call of the same fetch.

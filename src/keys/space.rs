@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// Which writing of a value this is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Version(pub u32);
 
 /// Values that others may read and write at any time between two calls.
@@ -23,11 +23,25 @@ pub trait SharedSpace: Debug {
     fn is_shared(&self) -> bool;
 }
 
-/// A space that nobody else sees.
+/// The most values that are kept where they are not a host's: more than anybody has key servers.
+const MOST_VALUES: usize = 256;
+
+/// A space within this program, for whoever is handed it.
 #[derive(Debug, Default)]
 pub struct LocalSpace {
     values: BTreeMap<String, (Vec<u8>, Version)>,
     last: u32,
+}
+
+impl LocalSpace {
+    /// Makes room for one more: what was written longest ago goes.
+    fn make_room(&mut self) {
+        if self.values.len() >= MOST_VALUES {
+            let oldest = self.values.iter().min_by_key(|(_, (_, version))| *version);
+            let oldest = oldest.map(|(name, _)| name.clone());
+            oldest.map(|name| self.values.remove(&name));
+        }
+    }
 }
 
 impl SharedSpace for LocalSpace {
@@ -39,6 +53,9 @@ impl SharedSpace for LocalSpace {
         let present = self.values.get(name).map(|(_, version)| *version);
         if present.is_some() && present != replaces {
             return false;
+        }
+        if present.is_none() {
+            self.make_room();
         }
         self.last = self.last.wrapping_add(1);
         self.values.insert(name.to_owned(), (value.to_vec(), Version(self.last)));

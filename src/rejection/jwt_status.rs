@@ -66,7 +66,8 @@ impl Rejection {
             | Self::HostFailure { .. }
             | Self::NoRule
             | Self::SessionDenied(_)
-            | Self::UnknownRequirementName { .. } => VERIFICATION_FAIL,
+            | Self::UnknownRequirementName { .. }
+            | Self::UnreadableHeader { .. } => VERIFICATION_FAIL,
         }
     }
 }

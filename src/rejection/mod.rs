@@ -61,6 +61,11 @@ pub enum Rejection {
     SignedOut(Box<SignedOut>),
     /// Too many requests wait for keys or answers already.
     Overloaded,
+    /// The host does not show all of its header.
+    UnreadableHeader {
+        /// Why, for the log.
+        reason: &'static str,
+    },
     /// The route asks for a requirement that the configuration does not have.
     UnknownRequirementName {
         /// The name in the route's metadata.
@@ -134,6 +139,7 @@ answers! {
     AMBIGUOUS_REQUEST = "ambiguous_request", 400, None, "The request is ambiguous";
     CROSS_SITE = "cross_site", 403, None, "The request comes from another site";
     FORGED_HEADER = "forged_header", 400, None, "The request has a header that it must not have";
+    UNREADABLE_HEADER = "unreadable_header", 400, None, "The header of the request cannot be read";
     NO_RULE = "no_rule", 403, None, "Access is denied";
     UNKNOWN_REQUIREMENT = "unknown_requirement", 403, None, "Access is denied";
     KEYS_UNAVAILABLE =
@@ -209,6 +215,7 @@ impl Rejection {
                 | Self::Overloaded
                 | Self::CheckUnavailable { .. }
                 | Self::SessionDenied(_)
+                | Self::UnreadableHeader { .. }
         )
     }
 
@@ -260,6 +267,7 @@ impl Rejection {
             Self::SessionDenied(Denial::Session) => &SESSION_DENIED,
             Self::SessionDenied(Denial::Access) => &ACCESS_DENIED,
             Self::UnknownRequirementName { .. } => &UNKNOWN_REQUIREMENT,
+            Self::UnreadableHeader { .. } => &UNREADABLE_HEADER,
         }
     }
 }
@@ -309,6 +317,7 @@ impl fmt::Display for Rejection {
             Self::InvalidToken(error) => write!(f, ": {error}"),
             Self::SignedOut(signed_out) => write!(f, ": {}", signed_out.reason.as_str()),
             Self::UnknownRequirementName { name, .. } => write!(f, ": {name:?}"),
+            Self::UnreadableHeader { reason } => write!(f, ": {reason}"),
             _ => Ok(()),
         }
     }

@@ -56,7 +56,7 @@ fn set_by(scene: &Scene, stream: StreamId) -> Vec<Vec<u8>> {
 
 #[test]
 fn those_who_waited_for_a_denial_have_their_cookie_cleared_and_nobody_else() {
-    for profile in [Profile::envoy(), Profile::minimal()] {
+    for profile in [Profile::envoy(), Profile::minimal(), Profile::apisix()] {
         let mut scene = scene(profile);
         let stream = scene.host.request(cookies("session=stale; theme=dark"));
         let asked = call(&mut scene);

@@ -483,8 +483,8 @@ fn a_configuration_that_comes_between_the_two_calls_starts_anew() {
 
 // A host without timers.
 
-fn start_without_timers() -> Scene {
-    start_on(Profile::minimal(), &discovering(json!({})))
+fn start_without_timers(profile: Profile) -> Scene {
+    start_on(profile, &discovering(json!({})))
 }
 
 /// Answers the calls of one request until it waits no more.
@@ -498,9 +498,8 @@ fn discover_for(scene: &mut Scene, stream: super::harness::StreamId) -> usize {
     count
 }
 
-#[test]
-fn without_timers_a_request_makes_both_calls_one_after_the_other() {
-    let mut scene = start_without_timers();
+fn without_timers_a_request_makes_both_calls_one_after_the_other(profile: Profile) {
+    let mut scene = start_without_timers(profile);
     assert_eq!(scene.host.calls(), []);
     let stream = scene.send(good("/"));
     assert_eq!(discover_for(&mut scene, stream), 2);
@@ -510,9 +509,8 @@ fn without_timers_a_request_makes_both_calls_one_after_the_other() {
     assert_eq!(scene.host.calls(), []);
 }
 
-#[test]
-fn without_timers_a_request_tries_the_other_place_too() {
-    let mut scene = start_without_timers();
+fn without_timers_a_request_tries_the_other_place_too(profile: Profile) {
+    let mut scene = start_without_timers(profile);
     let stream = scene.send(good("/"));
     let call = scene.call_of(stream);
     scene.host.answer(call.id, 404, Vec::new(), "");
@@ -524,9 +522,8 @@ fn without_timers_a_request_tries_the_other_place_too() {
     assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
 }
 
-#[test]
-fn without_timers_requests_at_one_time_do_not_hang_on_each_other() {
-    let mut scene = start_without_timers();
+fn without_timers_requests_at_one_time_do_not_hang_on_each_other(profile: Profile) {
+    let mut scene = start_without_timers(profile);
     let [first, second, third] = ["/1", "/2", "/3"].map(|path| scene.send(good(path)));
     let call = scene.call_of(first);
     serve(&mut scene.host, &call, &metadata(json!({})), &[]);
@@ -535,16 +532,15 @@ fn without_timers_requests_at_one_time_do_not_hang_on_each_other() {
     scene.assert_passed(second);
     discover_for(&mut scene, third);
     scene.assert_passed(third);
-    assert_eq!(scene.host.calls(), []);
+    scene.end_calls_of_the_gone();
     assert_eq!(scene.host.contexts_alive(), 1);
 }
 
-#[test]
-fn without_timers_a_call_that_fails_is_a_503_whichever_it_is() {
+fn without_timers_a_call_that_fails_is_a_503_whichever_it_is(profile: Profile) {
     for (kind, fail) in failures() {
         for answered in 0..2 {
             println!("{kind} after {answered}");
-            let mut scene = start_without_timers();
+            let mut scene = start_without_timers(profile);
             let stream = scene.send(good("/"));
             for _ in 0..answered {
                 let call = scene.call_of(stream);
@@ -563,4 +559,11 @@ fn without_timers_a_call_that_fails_is_a_503_whichever_it_is() {
             scene.assert_passed(stream);
         }
     }
+}
+
+super::on_each_host_without_timers! {
+    without_timers_a_request_makes_both_calls_one_after_the_other,
+    without_timers_a_request_tries_the_other_place_too,
+    without_timers_requests_at_one_time_do_not_hang_on_each_other,
+    without_timers_a_call_that_fails_is_a_503_whichever_it_is,
 }

@@ -108,7 +108,7 @@ fn a_host_that_lies_or_has_no_answer_changes_nothing() {
         assert_eq!(scene.unanswered("RS256"), None, "{lie}: it is not asked again");
         assert_eq!(scene.logged(Level::Warn), [""; 0], "{lie}");
     }
-    for profile in [Profile::envoy(), Profile::minimal()] {
+    for profile in [Profile::envoy(), Profile::minimal(), Profile::apisix()] {
         let mut scene = Scene::start_on(host(profile), &with_keys(&keys, "auto"));
         scene.tell_apart(&keys);
     }

@@ -402,8 +402,8 @@ fn a_failed_fetch_because_of_a_name_is_a_503_at_every_worker_and_not_tried_by_ea
 // A host without timers.
 
 /// Requests that fetch for themselves, with keys that were fetched more than an interval ago.
-fn settled_without_timers() -> Scene {
-    let mut scene = Scene::start_on(host(Profile::minimal()), &configuration(json!({})));
+fn settled_without_timers(profile: Profile) -> Scene {
+    let mut scene = Scene::start_on(host(profile), &configuration(json!({})));
     let stream = scene.host.request(good("/"));
     let call = scene.host.calls()[0].clone();
     scene.give_keys(&call, &[&KEY]);
@@ -412,9 +412,8 @@ fn settled_without_timers() -> Scene {
     scene
 }
 
-#[test]
-fn without_timers_the_request_that_names_a_new_key_fetches_it() {
-    let mut scene = settled_without_timers();
+fn without_timers_the_request_that_names_a_new_key_fetches_it(profile: Profile) {
+    let mut scene = settled_without_timers(profile);
     let new = SigningKey::es256("k2");
     let stream = scene.send(signed_by(&new));
     scene.assert_waits(stream);
@@ -427,9 +426,10 @@ fn without_timers_the_request_that_names_a_new_key_fetches_it() {
     scene.assert_passed(again);
 }
 
-#[test]
-fn without_timers_one_request_for_each_interval_fetches_because_of_a_name_and_the_others_are_answered() {
-    let mut scene = settled_without_timers();
+fn without_timers_one_request_for_each_interval_fetches_because_of_a_name_and_the_others_are_answered(
+    profile: Profile,
+) {
+    let mut scene = settled_without_timers(profile);
     let first = scene.send(naming("k2"));
     let call = scene.call_of(first);
     for index in 0..20 {
@@ -450,10 +450,9 @@ fn without_timers_one_request_for_each_interval_fetches_because_of_a_name_and_th
     scene.assert_waits(next);
 }
 
-#[test]
-fn without_timers_a_fetch_because_of_a_name_that_fails_is_a_503_and_known_names_pass() {
+fn without_timers_a_fetch_because_of_a_name_that_fails_is_a_503_and_known_names_pass(profile: Profile) {
     for fails in ["reset", "timeout", "server error"] {
-        let mut scene = settled_without_timers();
+        let mut scene = settled_without_timers(profile);
         let stream = scene.send(naming("k2"));
         let call = scene.call_of(stream);
         match fails {
@@ -469,9 +468,8 @@ fn without_timers_a_fetch_because_of_a_name_that_fails_is_a_503_and_known_names_
     }
 }
 
-#[test]
-fn without_timers_a_client_that_leaves_while_it_fetches_leaves_the_next_one_able_to() {
-    let mut scene = settled_without_timers();
+fn without_timers_a_client_that_leaves_while_it_fetches_leaves_the_next_one_able_to(profile: Profile) {
+    let mut scene = settled_without_timers(profile);
     let new = SigningKey::es256("k2");
     let stream = scene.send(signed_by(&new));
     scene.assert_waits(stream);
@@ -484,9 +482,8 @@ fn without_timers_a_client_that_leaves_while_it_fetches_leaves_the_next_one_able
 }
 
 /// Anybody can send a name and leave.
-#[test]
-fn without_timers_clients_that_leave_do_not_keep_others_from_a_new_key() {
-    let mut scene = settled_without_timers();
+fn without_timers_clients_that_leave_do_not_keep_others_from_a_new_key(profile: Profile) {
+    let mut scene = settled_without_timers(profile);
     let new = SigningKey::es256("k2");
     let mut is_found = false;
     for second in 0..60 {
@@ -504,11 +501,19 @@ fn without_timers_clients_that_leave_do_not_keep_others_from_a_new_key() {
     assert!(is_found, "within a minute");
 }
 
-#[test]
-fn without_timers_a_request_that_has_fetched_the_keys_is_answered_by_them() {
-    let mut scene = Scene::start_on(host(Profile::minimal()), &configuration(json!({})));
+fn without_timers_a_request_that_has_fetched_the_keys_is_answered_by_them(profile: Profile) {
+    let mut scene = Scene::start_on(host(profile), &configuration(json!({})));
     let stream = scene.send(naming("k2"));
     let call = scene.call_of(stream);
     scene.give_keys(&call, &[&KEY]);
     scene.assert_refused(stream, 401, "invalid_token");
+}
+
+super::on_each_host_without_timers! {
+    without_timers_the_request_that_names_a_new_key_fetches_it,
+    without_timers_one_request_for_each_interval_fetches_because_of_a_name_and_the_others_are_answered,
+    without_timers_a_fetch_because_of_a_name_that_fails_is_a_503_and_known_names_pass,
+    without_timers_a_client_that_leaves_while_it_fetches_leaves_the_next_one_able_to,
+    without_timers_clients_that_leave_do_not_keep_others_from_a_new_key,
+    without_timers_a_request_that_has_fetched_the_keys_is_answered_by_them,
 }

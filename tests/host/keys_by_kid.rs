@@ -81,9 +81,8 @@ fn each_worker_fetches_for_itself() {
     }
 }
 
-#[test]
-fn on_a_host_without_timers_a_request_fetches_its_key_itself() {
-    let mut scene = Scene::start_on(host(Profile::minimal()), &one_by_one());
+fn on_a_host_without_timers_a_request_fetches_its_key_itself(profile: Profile) {
+    let mut scene = Scene::start_on(host(profile), &one_by_one());
     let key = SigningKey::es256(KID);
     let stream = scene.host.request(assertion(&key));
     let call = scene.call();
@@ -91,4 +90,8 @@ fn on_a_host_without_timers_a_request_fetches_its_key_itself() {
     scene.host.answer(call.id, 200, Vec::new(), key.pem());
     assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
     assert_eq!(scene.pass(assertion(&key)).as_deref(), Some(b"alice".as_slice()));
+}
+
+super::on_each_host_without_timers! {
+    on_a_host_without_timers_a_request_fetches_its_key_itself,
 }

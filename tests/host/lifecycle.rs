@@ -64,7 +64,7 @@ fn a_wrong_configuration_is_refused_with_one_line_that_says_what_to_mend() {
             "rules[0].requires.provider_name: found the string \"b\", expected the name of a provider",
         ),
     ] {
-        for profile in [Profile::envoy(), Profile::minimal()] {
+        for profile in [Profile::envoy(), Profile::minimal(), Profile::apisix()] {
             let mut host = host(profile);
             let refused = host.start(text).unwrap_err();
             assert_eq!(refused.by, "proxy_on_configure", "{text}");

@@ -11,6 +11,25 @@
     reason = "a test that meets what it did not expect is to stop there, with a message"
 )]
 
+/// Makes tests of functions that take the profile of a host without timers: each is run on every one of them.
+macro_rules! on_each_host_without_timers {
+    ($($test:ident),* $(,)?) => {
+        mod without_timers {
+            $(
+                #[test]
+                fn $test() {
+                    for profile in crate::harness::Profile::WITHOUT_TIMERS {
+                        println!("on {:?}", profile.kind);
+                        super::$test(profile);
+                    }
+                }
+            )*
+        }
+    };
+}
+use on_each_host_without_timers;
+
+mod apisix;
 mod cleared_cookies;
 mod counters;
 mod discovery;

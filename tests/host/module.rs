@@ -91,6 +91,7 @@ fn the_module_exports_what_hosts_look_for() {
         ("proxy_on_request_trailers", "func(i32, i32) -> i32"),
         ("proxy_on_http_call_response", "func(i32, i32, i32, i32, i32)"),
         ("proxy_on_request_body", "func(i32, i32, i32) -> i32"),
+        ("proxy_on_done", "func(i32) -> i32"),
         ("proxy_on_delete", "func(i32)"),
     ];
     for (name, ty) in expected {
@@ -111,7 +112,7 @@ fn the_module_exports_what_hosts_look_for() {
 
 #[test]
 fn the_module_starts_on_a_host_that_has_nothing_but_the_calls() {
-    for profile in [Profile::envoy(), Profile::minimal()] {
+    for profile in [Profile::envoy(), Profile::minimal(), Profile::apisix()] {
         Host::new(&filter(), profile).unwrap();
     }
 }

@@ -42,9 +42,8 @@ fn values_are_left_in_the_stream_that_they_are_about() {
     assert_eq!(failure, br#"{"code":3,"message":"Jwt is expired"}"#);
 }
 
-#[test]
-fn a_host_that_cannot_take_values_decides_as_any_other() {
-    let mut scene = Scene::start_on(host(Profile::minimal()), &configuration(exporting()));
+fn a_host_that_cannot_take_values_decides_as_any_other(profile: Profile) {
+    let mut scene = Scene::start_on(host(profile), &configuration(exporting()));
     let stream = scene.host.request(good("/"));
     let call = scene.host.calls()[0].clone();
     scene.give_keys(&call, &[&KEY]);
@@ -94,4 +93,8 @@ fn a_client_that_waits_keeps_the_route_it_came_by() {
     let call = scene.call();
     scene.give_keys(&call, &[&KEY]);
     assert_eq!(scene.assert_passed(waiting).as_deref(), Some(&b"alice"[..]));
+}
+
+super::on_each_host_without_timers! {
+    a_host_that_cannot_take_values_decides_as_any_other,
 }

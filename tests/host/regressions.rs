@@ -10,9 +10,10 @@ use super::scene::{
 };
 
 const MAX_WAITING: usize = 1024;
+const MAX_OWN_FETCHES: usize = 128;
 
-fn minimal() -> Scene {
-    Scene::start_on(host(Profile::minimal()), &configuration(json!({})))
+fn minimal(profile: Profile) -> Scene {
+    Scene::start_on(host(profile), &configuration(json!({})))
 }
 
 fn own_call(host: &Host, stream: StreamId) -> super::harness::Call {
@@ -53,17 +54,18 @@ fn requests_that_keep_coming_do_not_put_off_the_fetch_that_they_wait_for() {
     assert_eq!(scene.host.calls().len(), 1, "20 ms after the first request that needs keys");
 }
 
-#[test]
-fn one_more_than_may_wait_is_told_to_come_back_and_makes_no_call() {
-    let mut scene = minimal();
+fn one_more_than_may_fetch_for_itself_is_told_to_come_back_and_makes_no_call(profile: Profile) {
+    let mut scene = minimal(profile);
     let request = good("/");
-    let streams: Vec<_> = (0..MAX_WAITING).map(|_| scene.host.request(request.clone())).collect();
-    assert_eq!(scene.host.calls().len(), MAX_WAITING);
-    scene.refuse(request.clone(), 503, "overloaded");
-    assert_eq!(scene.host.calls().len(), MAX_WAITING);
+    let streams: Vec<_> = (0..MAX_OWN_FETCHES).map(|_| scene.host.request(request.clone())).collect();
+    assert_eq!(scene.host.calls().len(), MAX_OWN_FETCHES);
+    scene.refuse(request.clone(), 503, "keys_unavailable");
+    assert_eq!(scene.host.calls().len(), MAX_OWN_FETCHES);
     for stream in streams {
         scene.host.close(stream);
     }
+    scene.end_calls_of_the_gone();
+    scene.host.advance(BACK_OFF);
     let stream = scene.host.request(request);
     let call = own_call(&scene.host, stream);
     scene.give_keys(&call, &[&KEY]);
@@ -71,9 +73,8 @@ fn one_more_than_may_wait_is_told_to_come_back_and_makes_no_call() {
 }
 
 /// Nothing asks for the next fetch while the old keys serve: there is no timer, and no request waits.
-#[test]
-fn a_refresh_that_failed_once_is_tried_again_by_a_later_request() {
-    let mut scene = minimal();
+fn a_refresh_that_failed_once_is_tried_again_by_a_later_request(profile: Profile) {
+    let mut scene = minimal(profile);
     let stream = scene.host.request(good("/"));
     let call = own_call(&scene.host, stream);
     scene.give_keys(&call, &[&KEY]);
@@ -94,12 +95,12 @@ fn a_refresh_that_failed_once_is_tried_again_by_a_later_request() {
 }
 
 /// The fetch of one provider marks those of all others that are due as sent; they then count as lost.
-#[test]
-fn the_fetch_of_one_provider_is_not_that_of_another() {
-    let mut host = host(Profile::minimal());
-    host.cluster("other");
+fn the_fetch_of_one_provider_is_not_that_of_another(profile: Profile) {
+    let mut host = host(profile);
+    host.cluster("other.example:443");
     let mut configuration = configuration(json!({}));
     configuration["providers"]["other"] = provider("other", json!({}));
+    configuration["providers"]["other"]["remote_jwks"]["http_uri"]["uri"] = json!("https://other.example/");
     let rule = json!({ "match": { "prefix": "/other" }, "requires": { "provider_name": "other" } });
     configuration["rules"].as_array_mut().unwrap().insert(0, rule);
     let mut scene = Scene::start_on(host, &configuration);
@@ -120,13 +121,12 @@ fn the_fetch_of_one_provider_is_not_that_of_another() {
     let stream = scene.host.request(good("/"));
     assert_eq!(scene.host.outcome(stream), Outcome::Paused, "keys that expired are fetched again");
     let call = own_call(&scene.host, stream);
-    assert_eq!(call.cluster, "idp");
+    assert_eq!(call.cluster, "idp.example:443");
 }
 
 /// Each of the calls fails for the same reason at the same moment, so there was one failure.
-#[test]
-fn calls_that_fail_together_do_not_add_up_to_a_long_pause() {
-    let mut scene = minimal();
+fn calls_that_fail_together_do_not_add_up_to_a_long_pause(profile: Profile) {
+    let mut scene = minimal(profile);
     let streams: Vec<_> = (0..10).map(|_| scene.host.request(good("/"))).collect();
     for stream in streams {
         let call = own_call(&scene.host, stream);
@@ -178,4 +178,11 @@ fn a_document_that_is_no_text_is_no_key_set() {
     let body = [document.trim_end_matches('}').as_bytes(), b",\"a\":\"\xff\"}"].concat();
     scene.host.answer(call.id, 200, Vec::new(), body);
     scene.assert_keys_unavailable(stream, "1");
+}
+
+super::on_each_host_without_timers! {
+    one_more_than_may_fetch_for_itself_is_told_to_come_back_and_makes_no_call,
+    a_refresh_that_failed_once_is_tried_again_by_a_later_request,
+    the_fetch_of_one_provider_is_not_that_of_another,
+    calls_that_fail_together_do_not_add_up_to_a_long_pause,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::harness::{Call, Fleet, Host, Level, Outcome, Profile, Program, RootId, StreamId};
+use super::harness::{Call, Fleet, Host, Kind, Level, Outcome, Profile, Program, RootId, StreamId};
 
 #[path = "../../demo/tokens.rs"]
 #[allow(dead_code, reason = "the demo and the suites each use their part of it")]
@@ -60,8 +60,16 @@ pub fn filter_path() -> std::path::PathBuf {
 pub fn host(profile: Profile) -> Host {
     let mut host = Host::new(&filter(), profile).unwrap_or_else(|error| panic!("{error}"));
     host.set_time(START);
-    host.cluster("idp");
+    host.cluster(upstream(profile));
     host
+}
+
+/// What a host of this kind finds the identity provider by: the cluster that is configured, or the address in the URI.
+pub const fn upstream(profile: Profile) -> &'static str {
+    match profile.kind {
+        Kind::Envoy => "idp",
+        Kind::Bare | Kind::Nginx => "idp.example:443",
+    }
 }
 
 /// A running filter and the world around it.
@@ -103,6 +111,41 @@ impl Scene {
         let call = self.call();
         self.give_keys(&call, &[&KEY]);
         assert_eq!(self.host.close(stream), Outcome::Continued);
+    }
+
+    /// Sends a request to a host without timers: it is paused only while a call of its own is out; otherwise it would
+    /// hang, or crash APISIX.
+    #[track_caller]
+    pub fn send(&mut self, request: Headers) -> StreamId {
+        let stream = self.host.request(request);
+        let own = self.host.calls().iter().filter(|call| call.owner == stream.0).count();
+        let waits = self.host.outcome(stream) == Outcome::Paused;
+        assert_eq!(own, usize::from(waits), "{:?}", self.host.outcome(stream));
+        stream
+    }
+
+    /// The call of this request.
+    #[track_caller]
+    pub fn call_of(&self, stream: StreamId) -> Call {
+        let calls = self.host.calls();
+        calls.iter().find(|call| call.owner == stream.0).unwrap_or_else(|| panic!("{calls:?}")).clone()
+    }
+
+    /// Ends the calls of clients that have gone, which nginx waits for.
+    pub fn end_calls_of_the_gone(&mut self) {
+        for call in self.host.calls() {
+            assert!(self.host.is_leaving(StreamId(call.owner)), "{call:?}");
+            self.host.answer_reset(call.id);
+        }
+    }
+
+    /// A request fetches the keys that it needs, and passes.
+    #[track_caller]
+    pub fn fetch_own(&mut self) {
+        let stream = self.send(good("/"));
+        let call = self.call_of(stream);
+        self.give_keys(&call, &[&KEY]);
+        assert_eq!(self.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
     }
 
     /// Lets the filter act, and gives the one call that it waits for.

@@ -318,9 +318,8 @@ fn every_worker_asks_for_itself() {
     fleet.assert_passed(&streams);
 }
 
-#[test]
-fn without_timers_a_request_asks_for_itself() {
-    let mut scene = Scene::start_on(host(Profile::minimal()), &asked(json!({})));
+fn without_timers_a_request_asks_for_itself(profile: Profile) {
+    let mut scene = Scene::start_on(host(profile), &asked(json!({})));
     let first = scene.send(bearer("/", "t"));
     let second = scene.send(bearer("/", "t"));
     assert_eq!(scene.host.calls().len(), 2);
@@ -336,6 +335,8 @@ fn without_timers_a_request_asks_for_itself() {
 
     let leaving = scene.send(bearer("/", "u"));
     scene.host.close(leaving);
+    scene.end_calls_of_the_gone();
+    scene.host.advance(MOMENT);
     let stream = scene.send(bearer("/", "u"));
     let call = scene.call_of(stream);
     scene.deny(&call);
@@ -349,9 +350,8 @@ fn without_timers_a_request_asks_for_itself() {
     assert_eq!(scene.host.contexts_alive(), 1);
 }
 
-#[test]
-fn without_timers_a_request_fetches_keys_and_asks_one_after_the_other() {
-    let mut scene = Scene::start_on(host(Profile::minimal()), &verified_and_asked());
+fn without_timers_a_request_fetches_keys_and_asks_one_after_the_other(profile: Profile) {
+    let mut scene = Scene::start_on(host(profile), &verified_and_asked());
     let stream = scene.send(good("/"));
     let call = scene.call_of(stream);
     scene.give_keys(&call, &[&KEY]);
@@ -362,10 +362,10 @@ fn without_timers_a_request_fetches_keys_and_asks_one_after_the_other() {
     assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
 }
 
-#[test]
-fn without_timers_a_call_that_the_host_does_not_take_is_a_503_at_once() {
-    let mut host = Host::new(&filter(), Profile::minimal()).unwrap();
+fn without_timers_a_call_that_the_host_does_not_take_is_a_503_at_once(profile: Profile) {
+    let mut host = Host::new(&filter(), profile).unwrap();
     host.set_time(super::scene::START);
+    host.failing_cluster(super::scene::upstream(profile));
     let mut scene = Scene::start_on(host, &asked(json!({})));
     let stream = scene.send(bearer("/", "t"));
     scene.assert_unavailable(stream);
@@ -497,9 +497,8 @@ fn in_the_background_a_provider_that_is_down_is_felt_after_a_while_only() {
     scene.pass(good("/"));
 }
 
-#[test]
-fn in_the_background_without_timers_the_request_that_finds_its_session_due_asks() {
-    let mut scene = Scene::start_on(host(Profile::minimal()), &in_the_background());
+fn in_the_background_without_timers_the_request_that_finds_its_session_due_asks(profile: Profile) {
+    let mut scene = Scene::start_on(host(profile), &in_the_background());
     let stream = scene.send(good("/"));
     let call = scene.call_of(stream);
     scene.give_keys(&call, &[&KEY]);
@@ -519,4 +518,11 @@ fn in_the_background_without_timers_the_request_that_finds_its_session_due_asks(
     let call = scene.call_of(stream);
     scene.deny(&call);
     scene.assert_refused(stream, 401, "session_denied");
+}
+
+super::on_each_host_without_timers! {
+    without_timers_a_request_asks_for_itself,
+    without_timers_a_request_fetches_keys_and_asks_one_after_the_other,
+    without_timers_a_call_that_the_host_does_not_take_is_a_503_at_once,
+    in_the_background_without_timers_the_request_that_finds_its_session_due_asks,
 }

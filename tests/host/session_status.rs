@@ -92,9 +92,8 @@ fn in_the_background_a_refreshed_token_of_an_ended_session_is_refused_at_once() 
     scene.pass(token_of("sess_2", 1));
 }
 
-#[test]
-fn without_timers_one_token_of_a_session_asks_for_all_of_them() {
-    let mut scene = start(Profile::minimal(), json!({ "mode": "background", "interval": "15s" }));
+fn without_timers_one_token_of_a_session_asks_for_all_of_them(profile: Profile) {
+    let mut scene = start(profile, json!({ "mode": "background", "interval": "15s" }));
     let stream = scene.send(token_of("sess_1", 1));
     let call = scene.call_of(stream);
     let other = scene.send(token_of("sess_1", 2));
@@ -108,4 +107,8 @@ fn without_timers_one_token_of_a_session_asks_for_all_of_them() {
     scene.assert_refused(stream, 401, "session_denied");
     scene.host.close(stream);
     scene.refuse(token_of("sess_1", 4), 401, "session_denied");
+}
+
+super::on_each_host_without_timers! {
+    without_timers_one_token_of_a_session_asks_for_all_of_them,
 }

@@ -12,6 +12,7 @@ use super::http_call::{Call, CallId};
 use super::memory::{Guest, Place, Span};
 use super::state::{Effect, State, Tick};
 use super::stream::{Access, LocalReply};
+use super::{Kind, nginx};
 
 type Done = Result<(), Fault>;
 
@@ -33,8 +34,8 @@ const IMPORTS: [Import; 37] = [
     ("proxy_set_header_map_pairs", "iii", set_pairs),
     ("proxy_get_header_map_value", "iiiii", get_value),
     ("proxy_remove_header_map_value", "iii", remove_value),
-    ("proxy_replace_header_map_value", "iiiii", |guest, args| set_value(guest, args, HeaderMap::replace)),
-    ("proxy_add_header_map_value", "iiiii", |guest, args| set_value(guest, args, HeaderMap::add)),
+    ("proxy_replace_header_map_value", "iiiii", |guest, args| set_value(guest, args, false)),
+    ("proxy_add_header_map_value", "iiiii", |guest, args| set_value(guest, args, true)),
     ("proxy_set_effective_context", "i", set_effective_context),
     ("proxy_continue_stream", "i", continue_stream),
     ("proxy_close_stream", "i", close_stream),
@@ -59,13 +60,23 @@ const IMPORTS: [Import; 37] = [
     ("proxy_grpc_close", "i", unimplemented),
 ];
 
-pub fn define(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub fn define(linker: &mut Linker<State>, kind: Kind) -> wasmtime::Result<()> {
     for (name, params, function) in IMPORTS {
+        if kind == Kind::Nginx && nginx::NOT_DEFINED.contains(&name) {
+            continue;
+        }
         let params = params.chars().map(|c| if c == 'I' { ValType::I64 } else { ValType::I32 });
         let ty = FuncType::new(linker.engine(), params, [ValType::I32]);
         linker.func_new("env", name, ty, move |mut caller, arguments, results| {
             caller.data_mut().count(name);
-            let status = answer(function(Guest(caller), Args(arguments.iter())))?;
+            let is_nginx = kind == Kind::Nginx;
+            let status = if is_nginx && nginx::UNIMPLEMENTED.contains(&name) {
+                Status::Unimplemented as u32
+            } else if is_nginx && nginx::DUMMIES.contains(&name) {
+                0
+            } else {
+                answer(function(Guest(caller), Args(arguments.iter())))?
+            };
             results[0] = Val::I32(status as i32);
             Ok(())
         })?;
@@ -135,13 +146,20 @@ fn set_tick_period(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
 fn get_buffer(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let (buffer, start, max) = (args.int(), args.int() as usize, args.int() as usize);
     let state = guest.state();
+    let is_nginx = state.profile.kind == Kind::Nginx;
     let bytes = match BufferType::from_abi(buffer)? {
+        BufferType::VmConfiguration | BufferType::Absent if is_nginx => {
+            return Err(Status::Unimplemented.into());
+        }
+        BufferType::CallResponseBody if is_nginx && (max == 0 || i32::try_from(max).is_err()) => {
+            return Err(Status::BadArgument.into());
+        }
         BufferType::CallResponseBody => state.call_response().map(|response| &response.body),
         BufferType::VmConfiguration => Some(&state.vm_configuration),
         BufferType::PluginConfiguration => state.plugin_configuration.as_ref(),
         BufferType::Absent => None,
     };
-    let bytes = bytes.ok_or(Status::NotFound)?;
+    let bytes = bytes.filter(|bytes| !is_nginx || !bytes.is_empty()).ok_or(Status::NotFound)?;
     let start = bytes.len().min(start);
     let end = bytes.len().min(start.saturating_add(max));
     let part = bytes[start..end].to_vec();
@@ -160,6 +178,8 @@ fn get_property(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let state = guest.state();
     let value = match state.properties.get(&path) {
         Some(value) => value.clone(),
+        None if state.profile.kind == Kind::Nginx => nginx::property(state, &path)?,
+        None if path == b"plugin_name" && state.profile.kind == Kind::Envoy => b"edge_authn".to_vec(),
         // A message, which Envoy serialises.
         None if path == ANY_ROUTE_METADATA && state.profile.foreign_functions => {
             let is_in_it = |known: &Vec<u8>| known.starts_with(ANY_ROUTE_METADATA);
@@ -174,6 +194,9 @@ fn set_property(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let path = guest.read(args.span())?;
     let value = guest.read(args.span())?;
     let state = guest.state();
+    if state.profile.kind == Kind::Nginx {
+        return Ok(nginx::set_property(state, path, value)?);
+    }
     let context = state.effective();
     if !state.streams.contains_key(&context) {
         return Err(Status::NotFound.into());
@@ -193,10 +216,34 @@ fn call_foreign(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     guest.give(&result, args.place())
 }
 
+/// A map that nginx has at this moment. Of a root context it has none.
+fn known_to_nginx(state: &State, map: MapType) -> Result<&HeaderMap, Status> {
+    match map {
+        MapType::Absent => Err(Status::Unimplemented),
+        MapType::CallResponseHeaders => state.map(map).filter(|map| map.len() > 0).ok_or(Status::NotFound),
+        MapType::RequestHeaders | MapType::ResponseHeaders => state.map(map).ok_or(Status::BadArgument),
+    }
+}
+
+/// What came of it, if nginx survives it.
+fn misused<T>(state: &mut State, result: Result<T, &'static str>) -> Result<T, Status> {
+    result.map_err(|crash| {
+        state.misuse.push(crash.to_owned());
+        Status::BadArgument
+    })
+}
+
 /// As on Envoy, a map that is absent is an empty one here and a `BadArgument` everywhere else.
 fn get_pairs(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let map = MapType::from_abi(args.int())?;
-    let pairs = guest.state().map(map).map(HeaderMap::serialize).unwrap_or_default();
+    let state = guest.state();
+    if state.profile.kind == Kind::Nginx {
+        let headers = known_to_nginx(state, map)?.clone();
+        let headers =
+            if map == MapType::RequestHeaders { misused(state, nginx::listed(&headers))? } else { headers };
+        return guest.give(&headers.serialize(), args.place());
+    }
+    let pairs = state.map(map).map(HeaderMap::serialize).unwrap_or_default();
     guest.give(&pairs, args.place())
 }
 
@@ -210,24 +257,39 @@ fn set_pairs(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
 fn get_value(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let map = MapType::from_abi(args.int())?;
     let name = guest.read(args.span())?;
-    let map = guest.state().map(map).ok_or(Status::BadArgument)?;
-    let value = map.get(name).ok_or(Status::NotFound)?.to_vec();
+    let state = guest.state();
+    let value = if state.profile.kind == Kind::Nginx {
+        let headers = known_to_nginx(state, map)?.clone();
+        misused(state, nginx::value(&headers, &name))?.ok_or(Status::NotFound)?
+    } else {
+        let map = state.map(map).ok_or(Status::BadArgument)?;
+        map.get(name).ok_or(Status::NotFound)?.to_vec()
+    };
     guest.give(&value, args.place())
 }
 
 fn remove_value(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let map = MapType::from_abi(args.int())?;
     let name = guest.read(args.span())?;
+    if guest.state().profile.kind == Kind::Nginx && name.starts_with(b":") {
+        return Err(Status::BadArgument.into());
+    }
     guest.state().map_mut(map).ok_or(Status::BadArgument)?.remove(&name);
     Ok(())
 }
 
-fn set_value(mut guest: Guest<'_>, mut args: Args<'_>, edit: fn(&mut HeaderMap, &[u8], &[u8])) -> Done {
+fn set_value(mut guest: Guest<'_>, mut args: Args<'_>, is_added: bool) -> Done {
     let map = MapType::from_abi(args.int())?;
     let name = guest.read(args.span())?;
     let value = guest.read(args.span())?;
     forbid_line_breaks(guest.state(), &name, &value);
-    edit(guest.state().map_mut(map).ok_or(Status::BadArgument)?, &name, &value);
+    let is_nginx = guest.state().profile.kind == Kind::Nginx;
+    let map = guest.state().map_mut(map).ok_or(Status::BadArgument)?;
+    match (is_nginx, is_added) {
+        (true, _) => nginx::set(map, &name, &value, is_added)?,
+        (false, true) => map.add(&name, &value),
+        (false, false) => map.replace(&name, &value),
+    }
     Ok(())
 }
 
@@ -306,7 +368,10 @@ fn send_local_response(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let headers = read_map(&mut guest, args.span())?;
     let grpc_status = args.int() as i32;
     let state = guest.state();
-    let reply = LocalReply { status, headers, body, grpc_status, details };
+    let mut reply = LocalReply { status, headers, body, grpc_status, details };
+    if state.profile.kind == Kind::Nginx {
+        reply = nginx::reply(reply);
+    }
     let context = state.effective();
     state.effects.push(Effect::Reply { context, reply });
     state.stop_iteration = true;
@@ -322,10 +387,20 @@ fn http_call(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     guest.write_u32(token_at, 0)?;
     let state = guest.state();
     let asked_by = state.effective();
+    if state.profile.kind == Kind::Nginx {
+        let is_address = std::str::from_utf8(&cluster).is_ok_and(nginx::is_address);
+        // Only a request can wait, and only for one call.
+        if !state.streams.contains_key(&asked_by) || !is_address || i32::try_from(timeout_ms).is_err() {
+            return Err(Status::BadArgument.into());
+        }
+        if state.calls.pending().any(|call| call.owner == asked_by) {
+            return Err(Status::InternalFailure.into());
+        }
+    }
     let root = state.root_of(asked_by);
     let owner = if state.profile.calls_belong_to_root { root } else { asked_by };
     let deadline_ns = state.now_ns + u64::from(timeout_ms) * 1_000_000;
-    let id = state.calls.dispatch(Call {
+    let call = Call {
         id: CallId(0),
         cluster: String::from_utf8_lossy(&cluster).into_owned(),
         headers,
@@ -335,7 +410,11 @@ fn http_call(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
         asked_by,
         owner,
         deadline_ns: (timeout_ms != 0).then_some(deadline_ns),
-    })?;
+    };
+    let id = match state.profile.kind {
+        Kind::Envoy | Kind::Bare => state.calls.dispatch(call)?,
+        Kind::Nginx => state.calls.dispatch_to_address(call)?,
+    };
     state.dispatched = true;
     Ok(guest.write_u32(token_at, id.0)?)
 }

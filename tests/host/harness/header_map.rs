@@ -10,11 +10,26 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// Headers in their order, names in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderMap(Vec<(Vec<u8>, Vec<u8>)>);
+pub struct HeaderMap {
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether `host` is a header like any other, as nginx has it.
+    keeps_host: bool,
+}
 
 impl HeaderMap {
     pub fn new(pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (fold(&name), value)).collect())
+        let pairs = pairs.into_iter().map(|(name, value)| (fold(&name), value)).collect();
+        Self { pairs, keeps_host: false }
+    }
+
+    /// The same without `:authority` in place of `host`.
+    pub fn of_nginx(pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
+        let pairs = pairs.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        Self { pairs, keeps_host: true }
+    }
+
+    fn fold(&self, name: &[u8]) -> Vec<u8> {
+        if self.keeps_host { name.to_ascii_lowercase() } else { fold(name) }
     }
 
     /// The first value of `name`, which is all that the ABI's single-value getter shows.
@@ -24,54 +39,55 @@ impl HeaderMap {
 
     /// Every value of `name`, in order.
     pub fn all(&self, name: impl AsRef<[u8]>) -> impl Iterator<Item = &[u8]> {
-        let name = fold(name.as_ref());
-        self.0.iter().filter(move |pair| pair.0 == name).map(|pair| pair.1.as_slice())
+        let name = self.fold(name.as_ref());
+        self.pairs.iter().filter(move |pair| pair.0 == name).map(|pair| pair.1.as_slice())
     }
 
     pub fn pairs(&self) -> &[(Vec<u8>, Vec<u8>)] {
-        &self.0
+        &self.pairs
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs.len()
     }
 
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        self.0.push((fold(name), value.to_vec()));
+        let name = self.fold(name);
+        self.pairs.push((name, value.to_vec()));
     }
 
     pub fn remove(&mut self, name: &[u8]) {
-        let name = fold(name);
-        self.0.retain(|pair| pair.0 != name);
+        let name = self.fold(name);
+        self.pairs.retain(|pair| pair.0 != name);
     }
 
     /// Leaves exactly one `name`, where the first one stood or at the end.
     pub fn replace(&mut self, name: &[u8], value: &[u8]) {
-        let folded = fold(name);
-        match self.0.iter().position(|pair| pair.0 == folded) {
+        let folded = self.fold(name);
+        match self.pairs.iter().position(|pair| pair.0 == folded) {
             None => self.add(name, value),
             Some(first) => {
                 let mut at = 0;
-                self.0.retain(|pair| {
+                self.pairs.retain(|pair| {
                     at += 1;
                     at - 1 == first || pair.0 != folded
                 });
-                self.0[first].1 = value.to_vec();
+                self.pairs[first].1 = value.to_vec();
             }
         }
     }
 
     /// The form in which a host hands a map to a guest; no bytes at all for an empty map.
     pub fn serialize(&self) -> Vec<u8> {
-        if self.0.is_empty() {
+        if self.pairs.is_empty() {
             return Vec::new();
         }
-        let mut bytes = (self.0.len() as u32).to_le_bytes().to_vec();
-        for (name, value) in &self.0 {
+        let mut bytes = (self.pairs.len() as u32).to_le_bytes().to_vec();
+        for (name, value) in &self.pairs {
             bytes.extend((name.len() as u32).to_le_bytes());
             bytes.extend((value.len() as u32).to_le_bytes());
         }
-        for (name, value) in &self.0 {
+        for (name, value) in &self.pairs {
             bytes.extend_from_slice(name);
             bytes.push(0);
             bytes.extend_from_slice(value);

@@ -4,7 +4,7 @@
 //! leaves) and turns each into the callbacks that Envoy would make, in Envoy's order: effects that
 //! the guest asked for happen when the VM call has returned. Decides nothing for the guest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::shared_data::SharedData;
 use super::state::{Effect, Root, State};
 use super::stream::{Access, LocalReply, Outcome, Stream};
 use super::vm::Vm;
-use super::{LoadError, Log, Profile, Refused};
+use super::{Kind, LoadError, Log, Profile, Refused, nginx};
 
 /// 2025-01-01T00:00:00Z: where the virtual clock starts unless told otherwise.
 const START: Duration = Duration::from_secs(1_735_689_600);
@@ -39,6 +39,8 @@ pub struct Host {
     /// The plugin that requests go to: the one that started last.
     newest: Option<RootId>,
     closed: BTreeMap<StreamId, Outcome>,
+    /// Those whose clients have gone while their calls are out.
+    leaving: BTreeSet<StreamId>,
     callbacks: u64,
 }
 
@@ -103,6 +105,7 @@ impl Host {
             last_context: 0,
             newest: None,
             closed: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             callbacks: 0,
         };
         match host.vm.enter::<_, ()>(0, "_initialize", ()) {
@@ -163,7 +166,9 @@ impl Host {
 
         let vm_size = self.vm.state().vm_configuration.len() as u32;
         let steps = [("proxy_on_vm_start", vm_size), ("proxy_on_configure", configuration.len() as u32)];
-        if let Err(by) = self.hand_over(id, configuration, &steps) {
+        // nginx starts no VM, as far as it tells.
+        let steps = if self.is_nginx() { &steps[1..] } else { &steps };
+        if let Err(by) = self.hand_over(id, configuration, steps) {
             self.forget_root(id);
             return Err(Refused { by, logs: self.logs()[before..].to_vec() });
         }
@@ -222,9 +227,16 @@ impl Host {
         if let Some(root) = self.vm.state_mut().roots.get_mut(&id) {
             root.draining = true;
         }
-        if self.call::<_, u32>(id, "proxy_on_done", id) != Some(0) {
+        if self.ask_whether_done(id) {
             self.delete_root(id);
         }
+    }
+
+    fn ask_whether_done(&mut self, id: u32) -> bool {
+        let answer = self.call::<_, u32>(id, "proxy_on_done", id);
+        // nginx writes an error into its log unless it is told so, for each request.
+        assert!(!self.is_nginx() || answer == Some(1), "misuse of the host: {id} is not done: {answer:?}");
+        answer != Some(0)
     }
 
     fn delete_root(&mut self, id: u32) {
@@ -251,14 +263,19 @@ impl Host {
     /// A request without a body arrives at `root`.
     pub fn request_to(&mut self, root: RootId, headers: Vec<(Vec<u8>, Vec<u8>)>) -> StreamId {
         assert!(self.vm.state().roots.contains_key(&root.0), "{root:?} is not in this VM");
-        let headers = HeaderMap::new(headers);
-        let count = headers.len() as u32;
+        let is_nginx = self.is_nginx();
+        let headers =
+            if is_nginx { HeaderMap::of_nginx(with_host(headers)) } else { HeaderMap::new(headers) };
+        // It never says how many there are.
+        let count = if is_nginx { 0 } else { headers.len() as u32 };
         let id = self.next_context();
         self.vm.state_mut().streams.insert(id, Stream::new(root.0, headers));
         self.call::<_, ()>(id, "proxy_on_context_create", (id, root.0));
         let action = self.call::<_, u32>(id, "proxy_on_request_headers", (id, count, 1));
         let state = self.vm.state_mut();
-        let stopped = state.stop_iteration;
+        // What was called is waited for, whatever the guest says.
+        let is_called = is_nginx && state.calls.pending().any(|call| call.owner == id);
+        let stopped = state.stop_iteration || is_called;
         if let Some(stream) = state.streams.get_mut(&id) {
             stream.decide(stopped || action.unwrap_or(0) != 0);
         }
@@ -286,6 +303,23 @@ impl Host {
         &self.stream(id).request
     }
 
+    /// The request target as the upstream sees it.
+    pub fn upstream_target(&self, id: StreamId) -> Vec<u8> {
+        match self.is_nginx() {
+            true => nginx::upstream_target(self.vm.state(), id.0),
+            false => self.request_headers(id).get(":path").unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// Whether its client has gone while its call is out, which the host waits for.
+    pub fn is_leaving(&self, id: StreamId) -> bool {
+        self.leaving.contains(&id)
+    }
+
+    fn is_nginx(&self) -> bool {
+        self.vm.state().profile.kind == Kind::Nginx
+    }
+
     /// The response headers as the client sees them.
     pub fn response_headers(&self, id: StreamId) -> &HeaderMap {
         &self.stream(id).response
@@ -301,12 +335,20 @@ impl Host {
     /// `proxy_on_done`, `proxy_on_delete`. Gives what had become of it.
     pub fn close(&mut self, id: StreamId) -> Outcome {
         let outcome = self.outcome(id);
+        // nginx lets a call end before it lets go of a client that has gone.
+        let is_called = self.vm.state().calls.pending().any(|call| call.owner == id.0);
+        if self.is_nginx() && is_called {
+            self.leaving.insert(id);
+            return outcome;
+        }
         let root = self.stream(id).root;
         if let Some(stream) = self.vm.state_mut().streams.get_mut(&id.0) {
             stream.end();
         }
-        self.call::<_, ()>(id.0, "proxy_on_log", id.0);
-        self.call::<_, u32>(id.0, "proxy_on_done", id.0);
+        if !self.is_nginx() {
+            self.call::<_, ()>(id.0, "proxy_on_log", id.0);
+        }
+        self.ask_whether_done(id.0);
         self.call::<_, ()>(id.0, "proxy_on_delete", id.0);
         let state = self.vm.state_mut();
         state.streams.remove(&id.0);
@@ -390,7 +432,26 @@ impl Host {
         state.response = None;
         state.call_status = (0, "");
         self.settle(name, entered);
+        if self.is_nginx() {
+            self.go_on_unless_held(call.owner);
+        }
         self.assert_held_by_a_call(call.owner);
+        if self.leaving.remove(&StreamId(call.owner)) {
+            self.close(StreamId(call.owner));
+        }
+    }
+
+    /// nginx lets a request go on after a callback that has neither answered it nor made another call.
+    fn go_on_unless_held(&mut self, id: u32) {
+        let state = self.vm.state_mut();
+        if state.calls.pending().any(|call| call.owner == id) {
+            return;
+        }
+        if let Some(stream) = state.streams.get_mut(&id)
+            && stream.outcome() == Some(&Outcome::Paused)
+        {
+            stream.decide_anyway();
+        }
     }
 
     /// Without timers nothing but a call of its own holds a request: APISIX lets it through undecided after a callback
@@ -416,6 +477,7 @@ impl Host {
             self.vm.state_mut().now_ns = due_ns.max(self.vm.state().now_ns);
             match event {
                 Event::Tick(root) => self.tick(root),
+                Event::Timeout(call) if self.is_nginx() => self.answer_reset(call),
                 Event::Timeout(call) => {
                     self.answer(call, 504, Vec::new(), "upstream request timeout");
                 }
@@ -597,6 +659,14 @@ impl Host {
         let lines = self.logs().iter().map(|log| format!("\n    {log}"));
         format!("\nlogs:{}", lines.collect::<String>())
     }
+}
+
+/// What a client of nginx sends in place of `:authority`.
+fn with_host(headers: Vec<(Vec<u8>, Vec<u8>)>) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    headers.into_iter().map(|(name, value)| match name.as_slice() {
+        b":authority" => (b"host".to_vec(), value),
+        _ => (name, value),
+    })
 }
 
 impl AsRef<Self> for Host {

@@ -64,8 +64,8 @@ impl HttpCalls {
         Self { clusters: self.clusters.clone(), ..Self::default() }
     }
 
-    /// Takes a call in, under a token of its own.
-    pub fn dispatch(&mut self, mut call: Call) -> Result<CallId, Status> {
+    /// Takes a call in, under a token of its own, if Envoy would.
+    pub fn dispatch(&mut self, call: Call) -> Result<CallId, Status> {
         let cluster = self.clusters.get(&call.cluster).ok_or(Status::BadArgument)?;
         let named = |name| call.headers.get(name).is_some();
         if !(named(":path") && named(":method") && named(":authority")) {
@@ -77,11 +77,24 @@ impl HttpCalls {
         if *cluster == Cluster::Failing {
             return Err(Status::InternalFailure);
         }
+        Ok(self.take_in(call))
+    }
+
+    /// Takes a call in, under a token of its own, if nginx would: to any host, but for one that is said to fail.
+    pub fn dispatch_to_address(&mut self, call: Call) -> Result<CallId, Status> {
+        match self.clusters.get(&call.cluster) {
+            Some(Cluster::Failing) => Err(Status::InternalFailure),
+            Some(Cluster::Healthy) | None => Ok(self.take_in(call)),
+        }
+    }
+
+    /// Takes a call in, under a token of its own.
+    fn take_in(&mut self, mut call: Call) -> CallId {
         self.last_id += 1;
         call.id = CallId(self.last_id);
         let id = call.id;
         self.pending.insert(id, call);
-        Ok(id)
+        id
     }
 
     pub fn take(&mut self, id: CallId) -> Option<Call> {

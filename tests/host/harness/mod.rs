@@ -19,6 +19,7 @@ mod host;
 mod http_call;
 mod memory;
 mod metrics;
+mod nginx;
 mod program;
 mod shared_data;
 mod state;
@@ -37,9 +38,21 @@ pub use program::{Import, Program};
 pub use shared_data::{SharedData, Sharing};
 pub use stream::{LocalReply, Outcome};
 
+/// Whose ways a host has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Envoy,
+    /// Those of Envoy as far as the ABI has words for them; it finds servers by their addresses.
+    Bare,
+    /// Those of nginx with its Wasm module.
+    Nginx,
+}
+
 /// What a kind of host can do. A capability that is missing answers `Unimplemented`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
+    pub kind: Kind,
     pub ticks: bool,
     pub shared_data: Sharing,
     pub foreign_functions: bool,
@@ -52,6 +65,7 @@ pub struct Profile {
 impl Profile {
     pub const fn envoy() -> Self {
         Self {
+            kind: Kind::Envoy,
             ticks: true,
             shared_data: Sharing::AsEnvoy,
             foreign_functions: true,
@@ -60,9 +74,23 @@ impl Profile {
         }
     }
 
+    /// Apache APISIX. It has none of it either, and ways of its own.
+    pub const fn apisix() -> Self {
+        Self { kind: Kind::Nginx, ..Self::minimal() }
+    }
+
+    /// Istio's: an Envoy whose filters all share one space, since none of them can have a `vm_id`.
+    pub const fn istio() -> Self {
+        Self::envoy()
+    }
+
+    /// Every host on which nothing happens between requests.
+    pub const WITHOUT_TIMERS: [Self; 2] = [Self::minimal(), Self::apisix()];
+
     /// A host that has none of it.
     pub const fn minimal() -> Self {
         Self {
+            kind: Kind::Bare,
             ticks: false,
             shared_data: Sharing::Absent,
             foreign_functions: false,

@@ -113,6 +113,12 @@ impl Stream {
         }
     }
 
+    /// The host lets the request pass, decided or not.
+    pub fn decide_anyway(&mut self) {
+        self.phase = Phase::Settled(Outcome::Continued);
+        self.request_access = Access::Closed;
+    }
+
     pub fn reply(&mut self, reply: LocalReply) -> Result<(), &'static str> {
         match &self.phase {
             Phase::Deciding | Phase::Settled(Outcome::Paused) => {

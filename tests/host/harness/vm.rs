@@ -21,6 +21,7 @@ pub struct Vm {
 
 impl Vm {
     pub fn instantiate(program: &Program, mut state: State) -> Result<Self, LoadError> {
+        let kind = state.profile.kind;
         let failed = |error: wasmtime::Error| LoadError::Trapped(format!("{error:?}"));
         state.limits = StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build();
         let mut store = Store::new(program.0.engine(), state);
@@ -29,7 +30,7 @@ impl Vm {
         let _ = store.set_fuel(u64::MAX);
 
         let mut linker = Linker::new(program.0.engine());
-        env::define(&mut linker).map_err(failed)?;
+        env::define(&mut linker, kind).map_err(failed)?;
         wasi::define(&mut linker, &program.0).map_err(failed)?;
         let unknown = unknown_imports(program, &linker, &mut store);
         if !unknown.is_empty() {

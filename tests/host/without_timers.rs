@@ -1,42 +1,20 @@
-//! A host without timers: each request that needs keys makes its own call and is answered in its own callback.
+//! Keys on hosts without timers: each request that needs some makes its own call and is answered in its own callback.
+//! Run for each such host, under its name.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::harness::{Host, Outcome, Profile, StreamId};
-use super::scene::{
-    BACK_OFF, KEY, STRANGER, Scene, anonymous, bearer, claims, configuration, filter, good, host, jwks, with,
+use super::super::harness::{Host, Kind, Outcome};
+use super::super::scene::{
+    BACK_OFF, KEY, START, STRANGER, Scene, anonymous, bearer, claims, configuration, filter, good, host,
+    jwks, upstream, with,
 };
 
+use super::PROFILE;
+
 fn start() -> Scene {
-    Scene::start_on(host(Profile::minimal()), &configuration(json!({})))
-}
-
-impl Scene {
-    /// A request is paused by this host only while a call of its own is out; otherwise it would hang, or crash APISIX.
-    #[track_caller]
-    pub fn send(&mut self, request: super::scene::Headers) -> StreamId {
-        let stream = self.host.request(request);
-        let own = self.host.calls().iter().filter(|call| call.owner == stream.0).count();
-        let waits = self.host.outcome(stream) == Outcome::Paused;
-        assert_eq!(own, usize::from(waits), "{:?}", self.host.outcome(stream));
-        stream
-    }
-
-    #[track_caller]
-    pub fn call_of(&self, stream: StreamId) -> super::harness::Call {
-        let calls = self.host.calls();
-        calls.iter().find(|call| call.owner == stream.0).unwrap_or_else(|| panic!("{calls:?}")).clone()
-    }
-
-    #[track_caller]
-    fn fetch_own(&mut self) {
-        let stream = self.send(good("/"));
-        let call = self.call_of(stream);
-        self.give_keys(&call, &[&KEY]);
-        assert_eq!(self.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
-    }
+    Scene::start_on(host(PROFILE), &configuration(json!({})))
 }
 
 #[test]
@@ -44,7 +22,7 @@ fn a_request_fetches_for_itself_and_is_answered_in_its_own_callback() {
     let mut scene = start();
     let stream = scene.send(with(with(good("/"), "x-user-id", "root"), "x_user_id", "root"));
     let call = scene.call_of(stream);
-    assert_eq!((call.cluster.as_str(), call.timeout_ms), ("idp", 2000));
+    assert_eq!((call.cluster.as_str(), call.timeout_ms), (upstream(PROFILE), 2000));
     scene.give_keys(&call, &[&KEY]);
     let headers = scene.host.request_headers(stream);
     assert_eq!(headers.all("x-user-id").collect::<Vec<_>>(), [b"alice"]);
@@ -137,11 +115,13 @@ fn a_request_that_waited_is_held_against_the_keys_like_any_other() {
 
 #[test]
 fn a_call_that_the_host_does_not_take_is_a_503_at_once() {
-    for failing in [false, true] {
-        let mut host = Host::new(&filter(), Profile::minimal()).unwrap();
-        host.set_time(super::scene::START);
+    // nginx takes a call to any host, and learns later whether there is one.
+    let ways: &[bool] = if PROFILE.kind == Kind::Nginx { &[true] } else { &[false, true] };
+    for failing in ways.iter().copied() {
+        let mut host = Host::new(&filter(), PROFILE).unwrap();
+        host.set_time(START);
         if failing {
-            host.failing_cluster("idp");
+            host.failing_cluster(upstream(PROFILE));
         }
         let mut scene = Scene::start_on(host, &configuration(json!({})));
         for _ in 0..3 {
@@ -149,7 +129,7 @@ fn a_call_that_the_host_does_not_take_is_a_503_at_once() {
             scene.assert_keys_unavailable(stream, "1");
             scene.host.close(stream);
         }
-        scene.host.cluster("idp");
+        scene.host.cluster(upstream(PROFILE));
         scene.host.advance(BACK_OFF);
         scene.fetch_own();
         assert_eq!(scene.host.contexts_alive(), 1);
@@ -191,10 +171,10 @@ fn a_client_that_leaves_takes_its_own_call_and_no_other() {
     let leaving = scene.send(good("/"));
     let staying = scene.send(good("/"));
     assert_eq!(scene.host.close(leaving), Outcome::Paused);
-    assert_eq!(scene.host.calls().len(), 1);
     let call = scene.call_of(staying);
     scene.give_keys(&call, &[&KEY]);
     assert_eq!(scene.assert_passed(staying).as_deref(), Some(b"alice".as_slice()));
+    scene.end_calls_of_the_gone();
     assert_eq!(scene.host.contexts_alive(), 1);
 }
 
@@ -238,7 +218,7 @@ fn a_new_configuration_starts_while_a_request_waits_under_the_old_one() {
 fn no_request_fetches_during_a_back_off_that_is_waited_through() {
     let mut configuration = configuration(json!({}));
     configuration["providers"]["acme"]["remote_jwks"]["retry_policy"] = json!({ "num_retries": 3 });
-    let mut scene = Scene::start_on(host(Profile::minimal()), &configuration);
+    let mut scene = Scene::start_on(host(PROFILE), &configuration);
     let first = scene.send(good("/"));
     let call = scene.call_of(first);
     scene.host.answer_reset(call.id);
