@@ -5,6 +5,7 @@
 //! verified something is refreshed ahead of its expiry, and gives way last. Deliberately not shared between workers: a
 //! key is small, and each worker that needs it asks once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::call::CallReply;
@@ -31,7 +32,7 @@ pub struct KeysById {
     held: Vec<HeldKey>,
     absent: AbsentKeyIds,
     /// Key ids that requests wait for, in the order in which they asked.
-    wanted: Vec<String>,
+    wanted: VecDeque<String>,
     flight: Option<Flight>,
     /// When fetches for key ids that were not held have begun, within the last interval.
     look_ups: Vec<UnixTime>,
@@ -75,7 +76,7 @@ impl KeysById {
             has_timers: true,
             held: Vec::new(),
             absent: AbsentKeyIds::default(),
-            wanted: Vec::new(),
+            wanted: VecDeque::new(),
             flight: None,
             look_ups: Vec::new(),
             failures: 0,
@@ -137,7 +138,7 @@ impl KeysById {
             let next = self.look_ups.iter().min().map(|began| now.until(began.after(interval)));
             return LookUp::Unavailable { retry_after: next.unwrap_or(SHORT_PAUSE) };
         }
-        self.wanted.push(key_id.to_owned());
+        self.wanted.push_back(key_id.to_owned());
         LookUp::Pending
     }
 
@@ -177,13 +178,13 @@ impl KeysById {
 
     /// The next key id to be looked for, before what is held: there are few of them in an interval.
     fn next_wanted(&mut self, now: UnixTime) -> Option<String> {
-        if self.wanted.is_empty() || self.not_before.is_some_and(|not_before| now < not_before) {
+        if self.not_before.is_some_and(|not_before| now < not_before) {
             return None;
         }
         // Without timers it is the request that has asked last which makes the call.
-        let next = if self.has_timers { 0 } else { self.wanted.len().saturating_sub(1) };
+        let next = if self.has_timers { self.wanted.pop_front() } else { self.wanted.pop_back() }?;
         self.look_ups.push(now);
-        Some(self.wanted.remove(next))
+        Some(next)
     }
 
     /// The key whose refresh has been due for the longest time.
@@ -255,20 +256,18 @@ impl KeysById {
     fn hold(&mut self, key_id: String, keys: JwkSet, max_age: Option<Duration>, now: UnixTime) {
         let schedule = &self.source.schedule;
         let lifetime = max_age.map_or(schedule.cache_duration, |age| {
-            age.clamp(schedule.min_cache_duration, schedule.cache_duration)
+            age.max(schedule.min_cache_duration).min(schedule.cache_duration)
         });
         // Ahead of expiry by a tenth, and by enough for a slow fetch and one more attempt where that fits.
         let lead = (lifetime / 10).max(self.source.timeout.saturating_mul(2)).min(lifetime / 2);
         let lead = lead.saturating_add(self.jitter.up_to(lead / 2));
-        let known = self.held.iter().position(|held| held.key_id == key_id);
-        let last_good = known.map(|known| self.held.swap_remove(known)).and_then(|held| held.last_good);
+        let known = self.held.extract_if(.., |held| held.key_id == key_id).next();
+        let last_good = known.and_then(|held| held.last_good);
         if self.held.len() >= self.source.max_keys {
             // Those first that have verified nothing: anyone can name the key of somebody else.
             let rank = |held: &HeldKey| (held.last_good, held.fetched_at);
-            let least = self.held.iter().enumerate().min_by_key(|(_, held)| rank(held));
-            if let Some((least, _)) = least {
-                self.held.swap_remove(least);
-            }
+            let least = self.held.iter().map(rank).min();
+            self.held.extract_if(.., |held| Some(rank(held)) == least).next();
         }
         self.held.push(HeldKey {
             key_id,

@@ -768,7 +768,7 @@ impl KeyKeeper {
     /// The keys held were current at `fetched_at`, when the answer to what was `asked_at` came.
     fn current(&mut self, asked_at: UnixTime, fetched_at: UnixTime, max_age: Option<Duration>) {
         let KeySchedule { cache_duration, min_cache_duration, .. } = self.settings;
-        let lifetime = max_age.map_or(cache_duration, |age| age.clamp(min_cache_duration, cache_duration));
+        let lifetime = max_age.map_or(cache_duration, |age| age.max(min_cache_duration).min(cache_duration));
         // Ahead of expiry by a tenth, and by enough for a slow fetch and one more attempt where that fits.
         let lead = (lifetime / 10).max(self.timeout.saturating_mul(2)).min(lifetime / 2);
         let lead = lead.saturating_add(self.jitter.up_to(lead / 2));

@@ -56,13 +56,11 @@ impl AbsentKeyIds {
     /// `key_id` was looked for in vain.
     pub fn note(&mut self, key_id: KeyIdDigest, now: UnixTime, interval: Duration) {
         self.0.retain(|absent| now < absent.until.after(longest(interval)));
-        let position = self.0.iter().position(|absent| absent.key_id == key_id);
-        let times = position.map(|position| self.0.swap_remove(position).times).unwrap_or_default();
+        let known = self.0.extract_if(.., |absent| absent.key_id == key_id).next();
+        let times = known.map(|absent| absent.times).unwrap_or_default();
         if self.0.len() >= MAX_ABSENT {
-            let first = self.0.iter().enumerate().min_by_key(|(_, absent)| absent.until);
-            if let Some((position, _)) = first {
-                self.0.swap_remove(position);
-            }
+            let first = self.0.iter().map(|absent| absent.until).min();
+            self.0.extract_if(.., |absent| Some(absent.until) == first).next();
         }
         let pause = interval.saturating_mul(1 << times.min(DOUBLINGS));
         self.0.push(Absent { key_id, times: times.saturating_add(1), until: now.after(pause) });
