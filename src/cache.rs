@@ -32,7 +32,8 @@ pub struct KnownToken {
     pub spelling: Spelling,
     /// What it says.
     pub token: UnverifiedToken<'static>,
-    /// For whom it was good.
+    /// For whom it was good. No borrow outlives a function here; should one meet another, there is no proof, and the token
+    /// is verified as if it came for the first time.
     proofs: RefCell<Vec<(ProviderId, Rc<Proof>)>>,
     /// The memory that all but the proofs takes, in bytes.
     own_bytes: usize,
@@ -95,20 +96,20 @@ impl KnownToken {
 
     /// What was found out about it when it was good for this provider.
     pub fn proof(&self, provider: ProviderId) -> Option<Rc<Proof>> {
-        let proofs = self.proofs.borrow();
+        let proofs = self.proofs.try_borrow().ok()?;
         proofs.iter().find_map(|(known, proof)| (*known == provider).then(|| Rc::clone(proof)))
     }
 
     fn add(&self, provider: ProviderId, proof: Proof) {
-        let mut proofs = self.proofs.borrow_mut();
+        let Ok(mut proofs) = self.proofs.try_borrow_mut() else { return };
         proofs.retain(|(known, _)| *known != provider);
         proofs.push((provider, Rc::new(proof)));
     }
 
     fn bytes(&self) -> usize {
-        let proofs = self.proofs.borrow();
-        let proofs = proofs.iter().map(|(_, proof)| size_of::<Proof>() + proof.heap_bytes());
-        self.own_bytes + proofs.sum::<usize>()
+        let bytes = |(_, proof): &(ProviderId, Rc<Proof>)| size_of::<Proof>() + proof.heap_bytes();
+        let proofs = self.proofs.try_borrow().map_or(0, |proofs| proofs.iter().map(bytes).sum());
+        self.own_bytes + proofs
     }
 }
 
