@@ -48,6 +48,7 @@ mod lifecycle;
 mod memory;
 mod minimal;
 mod module;
+mod panics;
 mod properties;
 mod regressions;
 mod scene;
