@@ -41,6 +41,7 @@ mod harness_itself;
 mod host_crypto;
 mod hostile;
 mod hot_path;
+mod istio;
 mod key_ids;
 mod key_review;
 mod keys_by_kid;

@@ -4,6 +4,8 @@ use super::harness::Profile;
 
 const PROFILE: Profile = Profile::apisix();
 
+mod harness;
 #[path = "../without_timers.rs"]
 #[allow(clippy::duplicate_mod, reason = "the same cases, once for each host")]
 mod keys;
+mod rules;

@@ -176,6 +176,7 @@ const ANY_ROUTE_METADATA: &[u8] = b"xds\0route_metadata";
 fn get_property(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let path = guest.read(args.span())?;
     let state = guest.state();
+    require(state.profile.properties)?;
     let value = match state.properties.get(&path) {
         Some(value) => value.clone(),
         None if state.profile.kind == Kind::Nginx => nginx::property(state, &path)?,
@@ -318,6 +319,7 @@ fn forbid_line_breaks(state: &mut State, name: &[u8], value: &[u8]) {
 fn set_effective_context(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let id = args.int();
     let state = guest.state();
+    require(state.profile.calls)?;
     if !state.knows(id) {
         return Err(Status::BadArgument.into());
     }
@@ -386,6 +388,7 @@ fn http_call(mut guest: Guest<'_>, mut args: Args<'_>) -> Done {
     let (timeout_ms, token_at) = (args.int(), args.int());
     guest.write_u32(token_at, 0)?;
     let state = guest.state();
+    require(state.profile.calls)?;
     let asked_by = state.effective();
     if state.profile.kind == Kind::Nginx {
         let is_address = std::str::from_utf8(&cluster).is_ok_and(nginx::is_address);

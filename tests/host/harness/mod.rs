@@ -57,6 +57,9 @@ pub struct Profile {
     pub shared_data: Sharing,
     pub foreign_functions: bool,
     pub metrics: bool,
+    /// Whether there are calls, and contexts that a guest may choose.
+    pub calls: bool,
+    pub properties: bool,
     /// Every HTTP call is its root's, also one that a stream asked for: it outlives that stream,
     /// and the root is called back. Otherwise a call is cancelled with the stream that asked.
     pub calls_belong_to_root: bool,
@@ -70,6 +73,8 @@ impl Profile {
             shared_data: Sharing::AsEnvoy,
             foreign_functions: true,
             metrics: true,
+            calls: true,
+            properties: true,
             calls_belong_to_root: true,
         }
     }
@@ -87,7 +92,12 @@ impl Profile {
     /// Every host on which nothing happens between requests.
     pub const WITHOUT_TIMERS: [Self; 2] = [Self::minimal(), Self::apisix()];
 
-    /// A host that has none of it.
+    /// One that has requests and nothing else.
+    pub const fn bare() -> Self {
+        Self { calls: false, properties: false, ..Self::minimal() }
+    }
+
+    /// A host that has none of it but calls.
     pub const fn minimal() -> Self {
         Self {
             kind: Kind::Bare,
@@ -95,6 +105,8 @@ impl Profile {
             shared_data: Sharing::Absent,
             foreign_functions: false,
             metrics: false,
+            calls: true,
+            properties: true,
             calls_belong_to_root: false,
         }
     }
