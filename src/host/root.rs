@@ -1,6 +1,6 @@
 //! The root context: configuration, the timer, and the answers to calls.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -63,21 +63,21 @@ const QUIET: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// The refusal that was in the log last, and when.
-    static LAST_REFUSAL: RefCell<Option<(String, UnixTime)>> = RefCell::default();
+    static LAST_REFUSAL: Cell<Option<(String, UnixTime)>> = Cell::default();
 }
 
 /// Whether this refusal has not been in the log just now. APISIX loads a configuration that was refused again for each
 /// request, twice.
 fn is_news(message: &str) -> bool {
     let now = clock::now();
-    LAST_REFUSAL.with_borrow_mut(|last| {
-        let is_known = |(known, at): &(String, UnixTime)| known == message && now < at.after(QUIET);
+    let is_known = |(known, at): &(String, UnixTime)| known == message && now < at.after(QUIET);
+    let note = |noted: &Cell<Option<(String, UnixTime)>>| {
+        let last = noted.take();
         let is_news = !last.as_ref().is_some_and(is_known);
-        if is_news {
-            *last = Some((message.to_owned(), now));
-        }
+        noted.set(if is_news { Some((message.to_owned(), now)) } else { last });
         is_news
-    })
+    };
+    LAST_REFUSAL.try_with(note).unwrap_or(true)
 }
 
 impl RootContext for Root {

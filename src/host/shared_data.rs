@@ -29,7 +29,7 @@ pub(super) struct SharedData {
 
 impl Default for SharedData {
     fn default() -> Self {
-        Self { local: LOCAL.with(Rc::clone), is_local: false }
+        Self { local: LOCAL.try_with(Rc::clone).unwrap_or_default(), is_local: false }
     }
 }
 
