@@ -74,7 +74,7 @@ fn an_error_names_the_path_what_was_found_and_what_was_expected() {
     for (found, expected) in [
         (
             error("{"),
-            "configuration: found not valid JSON: EOF while parsing an object at line 1 column 1, expected a JSON object",
+            "configuration: found not valid JSON: no name of a member at line 1 column 2, where it ends, expected a JSON object",
         ),
         (error(""), "configuration: found nothing, expected a JSON object"),
         (error("[]"), "configuration: found an empty array, expected an object"),

@@ -5,12 +5,12 @@
 //! deeper than [`MAX_DEPTH`] is refused before it is followed, and numbers stay the text they were, so that an integer
 //! of any size survives. Deliberately knows nothing of the meaning of a member.
 
+mod reader;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use self::reader::Reader;
 
 /// The deepest nesting of arrays and objects that is accepted; a bare scalar has depth 0.
 pub const MAX_DEPTH: usize = 32;
@@ -51,7 +51,7 @@ pub enum JsonError {
     },
     /// Not JSON, or not UTF-8. The message carries a position but no part of the text.
     Syntax {
-        /// What the parser found wrong, with its line and column.
+        /// What is missing, with its line and column.
         message: String,
     },
     /// Nested deeper than [`MAX_DEPTH`].
@@ -77,31 +77,7 @@ impl<'a> Json<'a> {
     ///
     /// See [`JsonError`].
     pub fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
-        let raw: &RawValue = serde_json::from_slice(text).map_err(JsonError::syntax)?;
-        Self::from_raw(raw, 0)
-    }
-
-    /// Each level is split into raw members first and descended into afterwards, which is how numbers keep their text.
-    /// The price, reading a text once per level, is bounded by `MAX_DEPTH`.
-    fn from_raw(raw: &'a RawValue, depth: usize) -> Result<Self, JsonError> {
-        let text = raw.get();
-        Ok(match text.as_bytes().first() {
-            Some(b'{') => Self::Object(Object::from_raw(text, depth + 1)?),
-            Some(b'[') => {
-                check_depth(depth + 1)?;
-                let items: Vec<&'a RawValue> = serde_json::from_str(text).map_err(JsonError::syntax)?;
-                let items = items.into_iter().map(|item| Self::from_raw(item, depth + 1));
-                Self::Array(items.collect::<Result<_, _>>()?)
-            }
-            Some(b'"') => {
-                let Text(string) = serde_json::from_str(text).map_err(JsonError::syntax)?;
-                Self::String(string)
-            }
-            Some(b't') => Self::Bool(true),
-            Some(b'f') => Self::Bool(false),
-            Some(b'n') => Self::Null,
-            _ => Self::Number(Number(Cow::Borrowed(text))),
-        })
+        Reader::of(text)?.only_value()
     }
 
     /// The string, if this is one.
@@ -199,12 +175,7 @@ impl<'a> Object<'a> {
     ///
     /// See [`JsonError`]; anything but an object is a [`JsonError::Syntax`].
     pub fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
-        if text.trim_ascii_start().starts_with(b"{") {
-            return Self::of(serde_json::from_slice(text), 1);
-        }
-        let _: &RawValue = serde_json::from_slice(text).map_err(JsonError::syntax)?;
-        // Not left to serde, whose message would quote the value.
-        Err(JsonError::Syntax { message: "expected an object".to_owned() })
+        Reader::of(text)?.only_object()
     }
 
     /// An object of strings. Of those with one name, the first is taken.
@@ -216,24 +187,6 @@ impl<'a> Object<'a> {
             }
         }
         Object(texts)
-    }
-
-    fn from_raw(text: &'a str, depth: usize) -> Result<Self, JsonError> {
-        check_depth(depth)?;
-        Self::of(serde_json::from_str(text), depth)
-    }
-
-    fn of(members: serde_json::Result<RawMembers<'a>>, depth: usize) -> Result<Self, JsonError> {
-        let RawMembers(members) = members.map_err(JsonError::syntax)?;
-        let mut seen = BTreeSet::new();
-        if let Some((name, _)) = members.iter().find(|(name, _)| !seen.insert(name)) {
-            return Err(JsonError::DuplicateMember { name: name.clone().into_owned() });
-        }
-        let members = members
-            .into_iter()
-            .map(|(name, raw)| Ok((name, Json::from_raw(raw, depth)?)))
-            .collect::<Result<_, _>>()?;
-        Ok(Self(members))
     }
 
     /// The member of this name.
@@ -293,77 +246,13 @@ impl Number<'_> {
     }
 }
 
-impl JsonError {
-    fn syntax(error: serde_json::Error) -> Self {
-        Self::Syntax { message: error.to_string() }
-    }
-}
-
 /// What a text of this length takes of an allocator: it has a header, and a smallest piece.
 const fn allocated(length: usize) -> usize {
     if length == 0 { 0 } else { length + 16 }
 }
 
-fn check_depth(depth: usize) -> Result<(), JsonError> {
-    if depth > MAX_DEPTH { Err(JsonError::TooDeep) } else { Ok(()) }
-}
-
 fn write_string(f: &mut fmt::Formatter<'_>, string: &str) -> fmt::Result {
     f.write_str(&serde_json::to_string(string).map_err(|_| fmt::Error)?)
-}
-
-/// A string that is borrowed when its text has no escapes; serde's own `Cow` always copies.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// The members of one object, not descended into.
-struct RawMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for RawMembers<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = RawMembers<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Text(name), raw)) = map.next_entry()? {
-                    members.push((name, raw));
-                }
-                Ok(RawMembers(members))
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor)
-    }
 }
 
 #[cfg(test)]
