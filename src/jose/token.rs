@@ -164,18 +164,17 @@ impl<'t> CompactToken<'t> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(TokenError::Segments)?;
-        let (header, payload_segment) = signing_input.split_once('.').ok_or(TokenError::Segments)?;
-        if payload_segment.contains('.') {
-            return Err(TokenError::Segments);
-        }
+        let (header, rest) = token.split_once('.').ok_or(TokenError::Segments)?;
+        let (payload_segment, signature) = rest.split_once('.').ok_or(TokenError::Segments)?;
         let decode = |segment: &str, part| match spelling.decode(segment) {
             Some(bytes) => Ok(Cow::Owned(bytes)),
+            // A third dot is no base64url either.
+            None if signature.contains('.') => Err(TokenError::Segments),
             None => Err(TokenError::NotBase64url { part }),
         };
         Ok(Self {
             text: Cow::Borrowed(token),
-            dots: (header.len(), signing_input.len()),
+            dots: (header.len(), header.len() + 1 + payload_segment.len()),
             header: decode(header, "header")?,
             payload: decode(payload_segment, "payload")?,
             signature: decode(signature, "signature")?,
@@ -312,7 +311,10 @@ fn media_type(header: &Object<'_>) -> Result<Option<String>, TokenError> {
 /// A media type in lower case, without an `application/` in front.
 pub fn comparable_media_type(text: &str) -> String {
     let text = text.to_ascii_lowercase();
-    text.strip_prefix("application/").map_or(text.clone(), str::to_owned)
+    match text.strip_prefix("application/") {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
 }
 
 #[cfg(test)]
