@@ -42,6 +42,8 @@ const SHA_512_INFO: &[u8] = &[
 #[derive(Debug)]
 pub struct RsaKey {
     modulus: Box<dyn Modulus>,
+    /// The same, as long as signatures are, with the highest byte first.
+    modulus_bytes: Vec<u8>,
     bits: u32,
     exponent: u64,
     /// The key as others read it (RFC 3279 section 2.3.1).
@@ -53,9 +55,6 @@ trait Modulus: fmt::Debug {
     /// `base` to the power of `exponent`, at least as many bytes as the modulus has, with the highest byte first; `None`
     /// when `base` is not below the modulus.
     fn power(&self, base: &[u8], exponent: u64) -> Option<Vec<u8>>;
-
-    /// Whether `number` is below the modulus.
-    fn is_above(&self, number: &[u8]) -> bool;
 }
 
 /// A modulus of at most this many limbs.
@@ -102,6 +101,7 @@ impl RsaKey {
         if !(3..=MAX_EXPONENT).contains(&exponent) {
             return Err(KeyError::RsaExponent);
         }
+        let modulus_bytes = modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
         let modulus = match bits {
             ..=2048 => OfLimbs::<{ U2048::LIMBS }>::boxed(modulus),
             2049..=3072 => OfLimbs::<{ U3072::LIMBS }>::boxed(modulus),
@@ -110,7 +110,7 @@ impl RsaKey {
         };
         let modulus =
             modulus.ok_or(KeyError::RsaModulus { bits: usize::try_from(bits).unwrap_or(usize::MAX) })?;
-        Ok(Self { modulus, bits, exponent, info })
+        Ok(Self { modulus, modulus_bytes, bits, exponent, info })
     }
 
     /// How many bytes the modulus has, and every signature (RFC 8017 sections 8.1.2 and 8.2.2).
@@ -160,7 +160,8 @@ impl VerificationKey for RsaKey {
             return self.verify(algorithm, signing_input, signature);
         }
         signature.len() == self.size()
-            && self.modulus.is_above(signature)
+            // Of the same length, the first byte in which they differ tells which is below.
+            && signature < self.modulus_bytes.as_slice()
             && other
                 .verifies(algorithm, &self.info, signing_input, signature)
                 .unwrap_or_else(|| self.verify(algorithm, signing_input, signature))
@@ -192,10 +193,6 @@ impl<const LIMBS: usize> Modulus for OfLimbs<LIMBS> {
             }
         }
         Some(power.retrieve().to_words().iter().rev().flat_map(|word| word.to_be_bytes()).collect())
-    }
-
-    fn is_above(&self, number: &[u8]) -> bool {
-        self.below(number).is_some()
     }
 }
 
@@ -349,6 +346,7 @@ mod tests {
     fn nobody_is_asked_about_numbers_that_are_no_signature_nor_about_pss() {
         let (private, key) = pair(2048);
         let modulus = private.n().to_bytes_be();
+        let largest = [&modulus[..255], &[modulus[255] - 1]].concat();
         let ask = |algorithm, signature: &[u8]| key.verify_by(&Gullible, algorithm, b"m", signature);
         for signature in [modulus, vec![0xff; 256], vec![0; 255], vec![0; 257], Vec::new()] {
             for algorithm in key.algorithms() {
@@ -362,6 +360,7 @@ mod tests {
             (Algorithm::Es256, false),
         ] {
             assert_eq!(ask(algorithm, &[0; 256]), is_asked, "{algorithm:?}");
+            assert_eq!(ask(algorithm, &largest), is_asked, "{algorithm:?}");
         }
     }
 
