@@ -150,7 +150,7 @@ const fn has_keys(provider: &Provider) -> bool {
 pub fn decode<'t>(credentials: &'t Credentials<'t>, config: &Config) -> Vec<Decoded<'t>> {
     let may_be_padded = |credential: &Credential<'_>| {
         let mut providers = credential.providers.iter().filter_map(|id| config.provider(*id));
-        credential.token().contains('=') && providers.any(|provider| provider.padded_segments)
+        providers.any(|provider| provider.padded_segments) && credential.token().contains('=')
     };
     let decode = |credential: &'t Credential<'t>| {
         let known_as = credential.known().map(|known| known.spelling);

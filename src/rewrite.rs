@@ -4,6 +4,7 @@
 //! the configuration can ever write is removed first, whoever sent it and in whatever spelling a backend could fold
 //! together with it; only then are verified values set. Deliberately has no way to add to a header that is there.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::iter;
@@ -320,7 +321,8 @@ fn items(claim: &Json<'_>, mapping: &ClaimToHeader, is_list: bool) -> Vec<String
         // As it is, which native backends expect, but for what could be taken for an encoding, or for another item.
         (ClaimEncoding::Envoy, _) => {
             let text = plain_text(claim);
-            let looks_encoded = percent_decode_leniently(text.as_bytes()) != text.as_bytes();
+            let looks_encoded =
+                text.contains('%') && percent_decode_leniently(text.as_bytes()) != text.as_bytes();
             let special: &[u8] = match (looks_encoded, is_list) {
                 (true, true) => b"%,",
                 (true, false) => b"%",
@@ -332,11 +334,11 @@ fn items(claim: &Json<'_>, mapping: &ClaimToHeader, is_list: bool) -> Vec<String
     }
 }
 
-fn plain_text(value: &Json<'_>) -> String {
+fn plain_text<'v>(value: &'v Json<'_>) -> Cow<'v, str> {
     match value {
-        Json::String(string) => string.to_string(),
-        Json::Null => String::new(),
-        other => other.to_string(),
+        Json::String(string) => Cow::Borrowed(string),
+        Json::Null => Cow::Borrowed(""),
+        other => Cow::Owned(other.to_string()),
     }
 }
 
@@ -358,10 +360,16 @@ fn envoys_number(number: &Number<'_>) -> String {
 /// field value on every server (RFC 9110 section 5.5), and `%`-decoding gives back exactly what was signed.
 fn encode(text: &str, special: &[u8]) -> String {
     let last = text.len().saturating_sub(1);
+    let stays = |position: usize, byte: u8| {
+        let is_inner_space = byte == b' ' && position != 0 && position != last;
+        (byte.is_ascii_graphic() && !special.contains(&byte)) || is_inner_space
+    };
+    if text.bytes().enumerate().all(|(position, byte)| stays(position, byte)) {
+        return text.to_owned();
+    }
     let mut encoded = String::with_capacity(text.len());
     for (position, byte) in text.bytes().enumerate() {
-        let is_inner_space = byte == b' ' && position != 0 && position != last;
-        if (byte.is_ascii_graphic() && !special.contains(&byte)) || is_inner_space {
+        if stays(position, byte) {
             encoded.push(char::from(byte));
         } else {
             // Writing to a string does not fail.

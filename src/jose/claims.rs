@@ -71,19 +71,33 @@ impl<'a> RegisteredClaims<'a> {
     ///
     /// The first claim of `iss`, `sub`, `jti`, `aud`, `exp`, `nbf`, `iat` that is present in a wrong form.
     pub fn of(payload: &'a Object<'_>, allows_numeric_subject: bool) -> Result<Self, MalformedClaim> {
+        let [mut iss, mut sub, mut jti, mut aud, mut exp, mut nbf, mut iat] = [None; 7];
+        for (name, value) in payload.members() {
+            let claim = match name {
+                "iss" => &mut iss,
+                "sub" => &mut sub,
+                "jti" => &mut jti,
+                "aud" => &mut aud,
+                "exp" => &mut exp,
+                "nbf" => &mut nbf,
+                "iat" => &mut iat,
+                _ => continue,
+            };
+            *claim = Some(value);
+        }
         let claims = Self {
-            subject: match payload.get("sub") {
+            subject: match sub {
                 Some(Json::Number(number)) if allows_numeric_subject => Some(number.as_str()),
-                _ => string(payload, "sub")?,
+                _ => string(sub, "sub")?,
             },
-            audiences: audiences(payload)?,
-            expires: numeric_date(payload, "exp")?,
-            not_before: numeric_date(payload, "nbf")?,
-            issued: numeric_date(payload, "iat")?,
+            audiences: audiences(aud)?,
+            expires: numeric_date(exp, "exp")?,
+            not_before: numeric_date(nbf, "nbf")?,
+            issued: numeric_date(iat, "iat")?,
         };
         // Not needed for the decision, but a token that lies about their type is not one to trust.
-        string(payload, "iss")?;
-        string(payload, "jti")?;
+        string(iss, "iss")?;
+        string(jti, "jti")?;
         Ok(claims)
     }
 }
@@ -111,16 +125,16 @@ impl NumericDate {
     }
 }
 
-fn string<'a>(payload: &'a Object<'_>, name: &'static str) -> Result<Option<&'a str>, MalformedClaim> {
-    match payload.get(name) {
+fn string<'a>(claim: Option<&'a Json<'_>>, name: &'static str) -> Result<Option<&'a str>, MalformedClaim> {
+    match claim {
         None => Ok(None),
         Some(value) => value.as_str().map(Some).ok_or(MalformedClaim::of_type(name)),
     }
 }
 
-fn audiences<'a>(payload: &'a Object<'_>) -> Result<Vec<&'a str>, MalformedClaim> {
+fn audiences<'a>(claim: Option<&'a Json<'_>>) -> Result<Vec<&'a str>, MalformedClaim> {
     let malformed = MalformedClaim::of_type("aud");
-    match payload.get("aud") {
+    match claim {
         None => Ok(Vec::new()),
         Some(Json::String(audience)) => Ok(vec![audience]),
         Some(Json::Array(items)) => items.iter().map(|item| item.as_str().ok_or(malformed)).collect(),
@@ -128,8 +142,8 @@ fn audiences<'a>(payload: &'a Object<'_>) -> Result<Vec<&'a str>, MalformedClaim
     }
 }
 
-fn numeric_date(payload: &Object<'_>, name: &'static str) -> Result<Option<NumericDate>, MalformedClaim> {
-    match payload.get(name) {
+fn numeric_date(claim: Option<&Json<'_>>, name: &'static str) -> Result<Option<NumericDate>, MalformedClaim> {
+    match claim {
         None => Ok(None),
         Some(Json::Number(number)) => {
             let seconds = number.as_f64();
