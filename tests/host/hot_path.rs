@@ -1,4 +1,4 @@
-//! What a request costs whose token was good before: figures that are the same on any machine, however busy it is.
+//! What a request costs, by whether its token was good before: figures that are the same on any machine, however busy it is.
 //!
 //! Takes the built module in a host that counts host calls, callbacks, allocations for the host, and instructions. The
 //! bounds are what it costs now and a little; who needs more says why here.
@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::foreign;
 use super::harness::{Effort, Host, Profile, Program};
-use super::scene::{Headers, KEY, START, Scene, bearer, claims, configuration, filter_path, provider, with};
+use super::scene::{
+    Headers, KEY, START, Scene, SigningKey, bearer, claims, configuration, filter_path, jwks, provider, with,
+};
 
 /// What a browser's request has besides.
 fn usual(request: Headers) -> Headers {
@@ -32,13 +35,18 @@ fn request() -> Headers {
     usual(bearer("/orders/7", &KEY.sign(&claims(json!({ "roles": ["reader", "writer"] })))))
 }
 
-/// A worker whose instructions are counted, with keys.
-fn metered(configuration: &Value) -> Scene {
+/// A VM whose instructions are counted.
+fn metered_host() -> Host {
     let program = Program::metered(filter_path()).unwrap();
     let mut host = Host::new(&program, Profile::envoy()).unwrap();
     host.set_time(START);
     host.cluster("idp");
-    let mut scene = Scene::start_on(host, configuration);
+    host
+}
+
+/// A worker whose instructions are counted, with keys.
+fn metered(configuration: &Value) -> Scene {
+    let mut scene = Scene::start_on(metered_host(), configuration);
     let calls = scene.calls();
     calls.iter().for_each(|call| scene.give_keys(call, &[&KEY]));
     scene
@@ -123,4 +131,41 @@ fn twenty_claims_cost_a_host_call_each_and_nothing_else_that_counts() {
     let writes = |effort: &Effort| effort.host_calls["proxy_replace_header_map_value"];
     assert_eq!((writes(&two), writes(&twenty)), (2, 20));
     assert!(instructions(&twenty) < instructions(&two) + 18 * 400, "{twenty:?} {two:?}");
+}
+
+/// What a request costs whose token is new, where the host verifies its signature and the cache has room for so many: the
+/// last of many.
+fn effort_of_new_token(cache_size: usize) -> Effort {
+    let key = SigningKey::generate("RS256", "k1");
+    let extra = json!({
+        "remote_jwks": null,
+        "local_jwks": { "inline_string": jwks([&key]).to_string() },
+        "jwt_cache_config": { "jwt_cache_size": cache_size },
+    });
+    let mut host = metered_host();
+    host.foreign_function("verify_signature", |argument| Ok(foreign::verify_signature(argument)));
+    let mut scene = Scene::start_on(host, &configuration(extra));
+    let request = |number: usize| {
+        let claims = claims(json!({
+            "sub": format!("user-{number:08}"),
+            "email": format!("user-{number:08}@example.com"),
+            "scope": "openid profile email",
+            "roles": ["reader", "writer"],
+            "iat": START.as_secs(),
+            "jti": format!("{number:032x}"),
+        }));
+        usual(bearer("/orders/7", &key.sign(&claims)))
+    };
+    (0..8).map(|number| effort(&mut scene, &request(number))).last().unwrap()
+}
+
+#[test]
+fn a_new_token_costs_one_host_call_more_and_three_times_as_many_instructions_as_a_known_one() {
+    let (passing, kept) = (effort_of_new_token(1), effort_of_new_token(100));
+    for effort in [&passing, &kept] {
+        assert_eq!(effort.host_calls["proxy_call_foreign_function"], 1);
+        assert_eq!(effort.host_calls.values().sum::<u64>(), 7, "{effort:?}");
+    }
+    assert!(instructions(&passing) < 84_000, "{passing:?}");
+    assert!(instructions(&kept) < 98_000, "{kept:?}");
 }
