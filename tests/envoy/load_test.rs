@@ -1,6 +1,7 @@
 //! Good and bad requests, mixed, many and at once.
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::scene::{Scene, assert_no_vm_failure, claims, now};
 use crate::support::tokens::SigningKey;
@@ -40,6 +41,7 @@ async fn ten_thousand_mixed_requests_over_fifty_connections_are_all_answered_rig
     };
 
     let sent = case.clone();
+    let started = Instant::now();
     let replies = load(envoy.gateway(), 50, REQUESTS, move |index| sent(index).0).await;
 
     for (index, reply) in replies.iter().enumerate() {
@@ -57,6 +59,12 @@ async fn ten_thousand_mixed_requests_over_fifty_connections_are_all_answered_rig
             }
         }
     }
-    assert_eq!(scene.idp.fetches(), 2, "one at the start, one for the key id that nobody has");
+    // On a busy machine the requests take longer than the interval in which the key id is looked for once.
+    let intervals = started.elapsed().as_secs() / 10;
+    let fetches = u64::try_from(scene.idp.fetches()).unwrap();
+    assert!(
+        (2..=2 + intervals).contains(&fetches),
+        "{fetches} fetches: one at the start, one an interval for the key id that nobody has"
+    );
     assert_no_vm_failure(&envoy).await;
 }

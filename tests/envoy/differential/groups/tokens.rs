@@ -67,8 +67,15 @@ fn spellings(world: &World) -> Group {
         .case("dots alone", with("..".to_owned()), refused(says::BAD_FORM))
         .differs_in_compat("reasons", refused(says::HEADER_JSON))
         .case(
-            "a truncated signature",
-            with(good[..good.len() - 4].to_owned()),
+            "a signature that is a byte short",
+            with(good[..good.len() - 2].to_owned()),
+            refused(says::SIGNATURE_LENGTH),
+        )
+        .differs_in_compat("reasons", refused(says::FAILS))
+        .case(
+            // Its last character has bits of no byte, which a signature that is only cut off has in most runs.
+            "a signature that ends within a byte",
+            with(format!("{}B", &good[..good.len() - 5])),
             refused(says::SIGNATURE_LENGTH),
         )
         .differs_in_compat("reasons", refused(says::BAD_SIGNATURE))
