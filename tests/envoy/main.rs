@@ -2,6 +2,7 @@
 //!
 //! Every case starts what it needs with `support` on ports of its own, so cases run side by side. `make test-envoy` builds
 //! the filter, finds an Envoy and runs them; `make test-envoy CASE=name` runs those whose path has `name` in it.
+//! `make test-envoy-matrix` runs them in every Envoy that is supported; what older ones cannot be asked is in `versions`.
 
 #![allow(
     clippy::as_conversions,
@@ -34,4 +35,5 @@ mod session_status;
 mod support;
 mod surroundings;
 mod vectors;
+mod versions;
 mod wire;

@@ -177,6 +177,21 @@ impl Group {
         variants.into_iter().fold(self, add)
     }
 
+    /// Whether this is the name of the group, or of a case in it behind the group's.
+    pub fn is_or_has(&self, name: &str) -> bool {
+        name == self.name || self.cases.iter().any(|case| name == self.name_of(case))
+    }
+
+    /// The name that no case of another group has.
+    pub fn name_of(&self, case: &Case) -> String {
+        format!("{} / {}", self.name, case.name)
+    }
+
+    /// The rows of the README that its cases differ for.
+    pub fn rows(&self) -> impl Iterator<Item = &str> {
+        self.cases.iter().flat_map(|case| &case.differences).map(|difference| difference.row.as_str())
+    }
+
     /// In which modes the filter can be asked.
     pub fn modes(&self) -> impl Iterator<Item = Mode> {
         Mode::ALL.into_iter().filter(|mode| mode.refusal(&self.configuration).is_none())

@@ -14,16 +14,18 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Mode;
-use super::case::{extended, requiring};
+use super::case::{Group, extended, requiring};
 use super::groups::requirements::{all, any};
 use super::world::{ISSUER, OTHER_ISSUER, local};
 use crate::support::tokens::{SigningKey, jwks};
 use crate::support::{Envoy, Upstream};
+use crate::versions;
 
 /// Those that load nothing need little, but the machine is small.
 const ENVOYS_AT_ONCE: usize = 3;
 
 /// What becomes of a configuration.
+#[derive(Clone, Copy)]
 enum Verdict {
     Loads,
     /// It is refused with a message that has this in it.
@@ -35,6 +37,7 @@ use Verdict::{Loads, Refused};
 struct Entry {
     name: &'static str,
     configuration: Value,
+    /// In the newest Envoy.
     native: Verdict,
     ours: Verdict,
     /// The row of the README that says why the filter refuses what Envoy loads.
@@ -47,13 +50,24 @@ pub fn rows() -> Vec<&'static str> {
     rows.into_iter().collect()
 }
 
+/// Whether there is a configuration of this name.
+pub fn is_one(name: &str) -> bool {
+    entries().iter().any(|entry| entry.name == name)
+}
+
+/// What is wrong with leaving out groups that need a younger Envoy: this one must refuse their configurations.
+pub async fn too_young_for_envoy(groups: &[Group]) -> Vec<String> {
+    let entries: Vec<_> = groups.iter().map(|group| both(group.name, group.configuration.clone())).collect();
+    refused_by_envoy(&entries, &Upstream::start().await).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn configurations_load_as_in_jwt_authn_or_are_refused_for_a_documented_reason() {
     let upstream = Upstream::start().await;
     let entries = entries();
     let mut surprises = refused_by_envoy(&entries, &upstream).await;
     // Those that load do it in one Envoy; one that is refused needs an Envoy of its own.
-    let loading = entries.iter().filter(|entry| matches!(entry.native, Loads));
+    let loading = entries.iter().filter(|entry| matches!(entry.native(), Loads));
     let envoy = Envoy::without_listeners(&upstream).cluster("idp", upstream.address());
     loading
         .fold(envoy, |envoy, entry| envoy.jwt_authn(entry.name, entry.configuration.clone()))
@@ -77,11 +91,14 @@ async fn configurations_load_as_in_jwt_authn_or_are_refused_for_a_documented_rea
 async fn refused_by_envoy(entries: &[Entry], upstream: &Upstream) -> Vec<String> {
     let mut refusals = JoinSet::new();
     let permits = Arc::new(Semaphore::new(ENVOYS_AT_ONCE));
-    for Entry { name, configuration, native, .. } in entries {
-        let Refused(reason) = native else { continue };
-        let envoy = Envoy::without_listeners(upstream).jwt_authn(name, configuration.clone());
+    for entry in entries {
+        let Refused(reason) = entry.native() else { continue };
+        if let Some(complaint) = versions::complaint(entry.name) {
+            versions::report_left_out(entry.name, &format!("refused for {complaint}"));
+        }
+        let envoy = Envoy::without_listeners(upstream).jwt_authn(entry.name, entry.configuration.clone());
         let envoy = envoy.cluster("idp", upstream.address());
-        let (name, reason, permits) = (*name, *reason, Arc::clone(&permits));
+        let (name, permits) = (entry.name, Arc::clone(&permits));
         refusals.spawn(async move {
             let _permit = permits.acquire().await.unwrap();
             match tokio::spawn(envoy.refused()).await {
@@ -97,6 +114,11 @@ async fn refused_by_envoy(entries: &[Entry], upstream: &Upstream) -> Vec<String>
 }
 
 impl Entry {
+    /// What becomes of it in the Envoy that the suite runs in.
+    fn native(&self) -> Verdict {
+        versions::complaint(self.name).map_or(self.native, Refused)
+    }
+
     /// What the filter does with it, if that is not what it should do.
     fn surprise(&self, mode: Mode) -> Option<String> {
         let found = match (&self.ours, mode.refusal(&self.configuration)) {

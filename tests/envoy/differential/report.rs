@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::Mode;
-use super::case::Group;
+use super::case::{Group, Outcome};
 use super::compare::Kind;
 use super::run::Shown;
+use crate::versions;
 
 const README: &str = include_str!("../../../README.md");
 
@@ -42,6 +43,24 @@ impl Report {
     fn judge(&mut self, shown: &Shown<'_>) {
         self.cases += 1;
         self.groups.insert(shown.group.name);
+        let earlier = self.surprises.len();
+        self.compare(shown);
+        let name = shown.group.name_of(shown.case);
+        if let Some(older) = versions::other_answer(&name) {
+            let found = self.surprises.split_off(earlier);
+            if found.is_empty() {
+                self.surprise(
+                    shown,
+                    "jwt_authn",
+                    &format!("nothing is seen of what `versions` says: {older}"),
+                );
+            }
+            versions::report_left_out(&name, older);
+            self.judge_without_native(shown);
+        }
+    }
+
+    fn compare(&mut self, shown: &Shown<'_>) {
         for contradiction in shown.native.contradictions(&shown.case.native) {
             self.surprise(shown, "jwt_authn", &contradiction);
         }
@@ -51,6 +70,24 @@ impl Report {
             }
             if shown.ours.contains_key(&mode) {
                 self.judge_mode(shown, mode);
+            }
+        }
+    }
+
+    /// Looks at the filter alone: it does what it would do beside the newest `jwt_authn`.
+    fn judge_without_native(&mut self, shown: &Shown<'_>) {
+        for (mode, ours) in &shown.ours {
+            let difference = shown.case.differences.iter().find(|difference| difference.mode == *mode);
+            let expected = match (difference, mode) {
+                (Some(difference), _) => difference.outcome.clone(),
+                (None, Mode::Compat) => shown.case.native.clone(),
+                // Refusals are put in its own words.
+                (None, Mode::Default) => {
+                    Outcome { body: None, reply_headers: Vec::new(), ..shown.case.native.clone() }
+                }
+            };
+            for contradiction in ours.contradictions(&expected) {
+                self.surprise(shown, mode.name(), &contradiction);
             }
         }
     }
@@ -104,7 +141,7 @@ impl Report {
 
     /// Adds what is wrong between the rows of the README and those that cases differ for. `elsewhere` are rows that are
     /// shown otherwise than by requests.
-    pub fn compare_with_readme(&mut self, elsewhere: &[&'static str]) {
+    pub fn compare_with_readme(&mut self, elsewhere: &[&str]) {
         let documented: BTreeSet<_> = documented_rows().into_iter().collect();
         let seen: BTreeSet<_> =
             self.differing.keys().map(String::as_str).chain(elsewhere.iter().copied()).collect();
