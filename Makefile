@@ -19,7 +19,7 @@ NATIVE := --features demo
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: rust wasm ## Run the filter in Envoy with an identity provider and an upstream; ONCE=1 ends after the tour
@@ -63,6 +63,11 @@ test-host: wasm ## Run the built filter in a proxy-wasm host made for tests
 .PHONY: test-envoy
 test-envoy: wasm ## Run the built filter in real Envoys
 	ENVOY=$$(scripts/envoy.sh) && export ENVOY && cargo test $(NATIVE) --test envoy $(CASE)
+
+# Whatever ENVOY is set to: which versions are run is what this is about.
+.PHONY: test-envoy-matrix
+test-envoy-matrix: wasm ## Run them in each Envoy of scripts/envoy-versions.txt; VERSIONS="1.36 1.37" runs some
+	scripts/envoy-matrix.sh cargo test $(NATIVE) --test envoy $(CASE)
 
 .PHONY: test-browser
 test-browser: wasm ## Use the page of the demo in a Chromium

@@ -100,6 +100,17 @@ fn error(configuration: &Value) -> String {
 }
 
 #[test]
+fn the_table_of_envoy_versions_names_those_that_the_suite_runs_in() {
+    const VERSIONS: &str = include_str!("../../scripts/envoy-versions.txt");
+    let rows: Vec<_> = table("envoy versions").into_iter().map(|row| row[..2].to_vec()).collect();
+    let versions = VERSIONS.lines().filter(|line| !line.starts_with('#')).map(|patch| {
+        let (minor, _) = patch.rsplit_once('.').expect(patch);
+        vec![minor.to_owned(), patch.to_owned()]
+    });
+    assert_eq!(rows, versions.collect::<Vec<_>>());
+}
+
+#[test]
 fn the_table_of_metrics_names_every_counter() {
     assert_eq!(first_column("metrics"), edge_authn::metric::Metric::NAMES);
 }
