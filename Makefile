@@ -26,7 +26,7 @@ demo: rust wasm ## Run the filter in Envoy with an identity provider and an upst
 	ENVOY=$$(scripts/envoy.sh) && export ENVOY && exec cargo run $(NATIVE) --bin edge-authn-demo
 
 .PHONY: setup
-setup: rust ## Install all that the other targets would install when they need it
+setup: rust ## Install all that `make ci` would install when it needs it
 	scripts/envoy.sh
 	scripts/chromium.sh
 	scripts/node.sh
