@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION, REFERRER_POLICY,
-    SET_COOKIE,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, LOCATION,
+    REFERRER_POLICY, SET_COOKIE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -41,22 +41,24 @@ const NAME_HEADER: &str = "x-auth-name";
 /// The application, with what it must know of its surroundings.
 pub struct App {
     identity_provider: SocketAddr,
+    /// The origins at which it can be reached. The first is where it belongs if somebody has come another way.
+    gateways: Vec<String>,
     page: String,
     policy: String,
 }
 
 impl App {
-    /// An application at the origin `gateway` whose users sign in at the identity provider.
-    pub fn new(gateway: &str, identity_provider: SocketAddr) -> Self {
+    /// An application at the origins `gateways` whose users sign in at the identity provider.
+    pub fn new(gateways: &[String], identity_provider: SocketAddr) -> Self {
         let provider = format!("http://{identity_provider}");
-        let page = PAGE.replace("{{gateway}}", gateway).replace("{{identity_provider}}", &provider);
+        let page = PAGE.replace("{{identity_provider}}", &provider);
         let policy = format!(
             "default-src 'none'; script-src {}; style-src {}; img-src data:; connect-src 'self' {provider}; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
             hash_of(&page, "script"),
             hash_of(&page, "style"),
         );
-        Self { identity_provider, page, policy }
+        Self { identity_provider, gateways: gateways.to_vec(), page, policy }
     }
 
     /// Answers one HTTP request.
@@ -72,7 +74,7 @@ impl App {
             && (path == "/"
                 || web::header(&request, ACCEPT).is_some_and(|accept| accept.contains("text/html")));
         if wants_page {
-            self.page()
+            self.page(&request)
         } else if path.ends_with("/whoami") {
             web::reply(StatusCode::OK, &who_am_i(&request))
         } else {
@@ -80,14 +82,19 @@ impl App {
         }
     }
 
-    fn page(&self) -> Answer {
+    /// The page for the origin that the browser is at. A header that a client makes up only chooses among them.
+    fn page(&self, request: &Request<Bytes>) -> Answer {
+        let host = web::header(request, HOST).unwrap_or_default();
+        let is_here = |origin: &&String| origin.strip_prefix("http://") == Some(host);
+        let gateway = self.gateways.iter().find(is_here).or(self.gateways.first());
+        let page = self.page.replace("{{gateway}}", gateway.map_or("", String::as_str));
         Response::builder()
             .header(CONTENT_TYPE, "text/html; charset=utf-8")
             .header(CONTENT_SECURITY_POLICY, &self.policy)
             .header(REFERRER_POLICY, "no-referrer")
             .header("x-content-type-options", "nosniff")
             .header(CACHE_CONTROL, "no-store")
-            .body(Full::from(self.page.clone()))
+            .body(Full::from(page))
             .expect("the headers are valid")
     }
 
@@ -159,6 +166,7 @@ fn hash_of(page: &str, element: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -174,7 +182,8 @@ mod tests {
             let status = if is_right { StatusCode::OK } else { StatusCode::NOT_FOUND };
             web::reply(status, &json!({ "directives": directives }))
         }));
-        Arc::new(App::new("http://127.0.0.1:10000", address))
+        let gateways = ["http://127.0.0.1:10000", "http://127.0.0.1:9080"].map(str::to_owned);
+        Arc::new(App::new(&gateways, address))
     }
 
     async fn get(app: &Arc<App>, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -234,6 +243,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_page_belongs_to_the_gateway_that_it_came_through() {
+        let app = app(json!([])).await;
+        for (host, gateway) in [
+            ("127.0.0.1:10000", "http://127.0.0.1:10000"),
+            ("127.0.0.1:9080", "http://127.0.0.1:9080"),
+            ("evil.example\"><script>", "http://127.0.0.1:10000"),
+        ] {
+            let page =
+                get(&app, "/", &[("host", host)]).await.into_body().collect().await.unwrap().to_bytes();
+            let page = String::from_utf8(page.to_vec()).unwrap();
+            assert!(page.contains(&format!("<meta name=\"gateway\" content=\"{gateway}\">")), "{host}");
+            assert!(!page.contains("evil"), "{host}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_page_lets_no_script_run_but_its_own() {
         let app = app(json!([])).await;
         let answer = get(&app, "/", &[]).await;
@@ -241,7 +266,7 @@ mod tests {
         assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
         assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
         assert_eq!(app.page.matches("<script").count(), 1);
-        assert!(!app.page.contains("innerHTML") && !app.page.contains("{{"));
+        assert!(!app.page.contains("innerHTML") && !app.page.replace("{{gateway}}", "").contains("{{"));
         let echo = get(&app, "/authgear/", &[("accept", "application/json")]).await;
         assert_eq!(header(&echo, "content-type"), Some("application/json"));
     }

@@ -117,7 +117,7 @@ fn write_configuration(ports: &Ports) -> io::Result<()> {
 /// The configuration with the chosen ports in the place of the defaults. A line has one address at most.
 fn with_ports(template: &str, ports: &Ports) -> String {
     let replace = |line: &str| {
-        for port in ports.all() {
+        for port in ports.of_envoy() {
             for before in ["127.0.0.1:", "port_value: "] {
                 let default = format!("{before}{}", port.default);
                 if line.contains(&default) {

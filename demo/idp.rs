@@ -56,7 +56,7 @@ Each of them
 /// An issuer with keys for each algorithm, of which the newest signs, and three providers beside it.
 pub struct IdentityProvider {
     issuer: String,
-    gateway: String,
+    gateways: Vec<String>,
     keys: RwLock<Vec<SigningKey>>,
     introspection: Introspection,
     /// Sessions of browsers.
@@ -94,21 +94,21 @@ pub struct TokenRequest {
 }
 
 impl IdentityProvider {
-    /// A provider that names itself `issuer`, with fresh keys, for an application behind the origin `gateway`.
-    pub fn new(issuer: String, gateway: String) -> Self {
+    /// A provider that names itself `issuer`, with fresh keys, for an application at the origins `gateways`.
+    pub fn new(issuer: String, gateways: Vec<String>) -> Self {
         let keys = vec![
             SigningKey::rs256("demo-rsa"),
             SigningKey::es256("demo-ec"),
             SigningKey::eddsa("demo-ed25519"),
         ];
         Self {
-            oneauxilia: OneAuxilia::new(format!("{issuer}/oneauxilia"), gateway.clone()),
+            oneauxilia: OneAuxilia::new(format!("{issuer}/oneauxilia"), gateways.clone()),
             authgear: Authgear::new(format!("{issuer}/authgear")),
             stack: Stack::new(),
             introspection: Introspection::default(),
             keys: RwLock::new(keys),
             issuer,
-            gateway,
+            gateways,
         }
     }
 
@@ -142,11 +142,15 @@ impl IdentityProvider {
 
     /// Answers one HTTP request.
     pub fn answer(&self, request: &Request<Bytes>) -> Answer {
-        if web::is_foreign(request, &[&self.issuer, &self.gateway]) {
+        let gateway = web::origin_among(request, &self.gateways);
+        if gateway.is_none() && web::is_foreign(request, &self.issuer) {
             return text(StatusCode::FORBIDDEN, "this form comes from another site\n");
         }
         let answer = self.answer_of_provider(request).unwrap_or_else(|| self.own_answer(request));
-        web::readable_by(answer, &self.gateway)
+        match gateway.or(self.gateways.first()) {
+            Some(gateway) => web::readable_by(answer, gateway),
+            None => answer,
+        }
     }
 
     /// The answer of one of the three.
@@ -263,9 +267,14 @@ mod tests {
     use super::*;
 
     const GATEWAY: &str = "http://127.0.0.1:10000";
+    const OTHER_GATEWAY: &str = "http://127.0.0.1:9080";
 
-    static PROVIDER: LazyLock<IdentityProvider> =
-        LazyLock::new(|| IdentityProvider::new("http://127.0.0.1:10002".to_owned(), GATEWAY.to_owned()));
+    static PROVIDER: LazyLock<IdentityProvider> = LazyLock::new(|| {
+        IdentityProvider::new(
+            "http://127.0.0.1:10002".to_owned(),
+            [GATEWAY, OTHER_GATEWAY].map(str::to_owned).to_vec(),
+        )
+    });
 
     #[tokio::test]
     async fn a_page_of_another_site_can_neither_use_the_switches_nor_read_answers() {
@@ -277,10 +286,14 @@ mod tests {
                 assert_eq!(set_cookies(&answer), [""; 0]);
                 assert_eq!(header(&answer, "access-control-allow-origin"), None);
             }
-            for headers in [&[("origin", GATEWAY)][..], &[]] {
+            for (headers, reader) in [
+                (&[("origin", GATEWAY)][..], GATEWAY),
+                (&[("origin", OTHER_GATEWAY)], OTHER_GATEWAY),
+                (&[], GATEWAY),
+            ] {
                 let answer = PROVIDER.answer(&request("POST", path, headers, "user=alice"));
                 assert_eq!(answer.status(), 200, "{path}");
-                assert_eq!(header(&answer, "access-control-allow-origin"), Some(GATEWAY));
+                assert_eq!(header(&answer, "access-control-allow-origin"), Some(reader));
             }
             let get = PROVIDER.answer(&request("GET", path, &[], "user=alice"));
             assert_eq!(get.status(), 404, "{path} by GET");

@@ -1,7 +1,8 @@
 //! The demo: edge-authn in a real Envoy, between a client, an identity provider and an upstream, all on this machine.
 //!
 //! Takes the built filter, an Envoy and some ports (see `settings`), runs the tour of requests, prints how to send more,
-//! and stays up until it is interrupted. Deliberately no test suite: the cases behind the tour are in `tests/`.
+//! and stays up until it is interrupted. With `SERVERS_ONLY=1` it is the identity provider and the upstream of gateways that
+//! others run. Deliberately no test suite: the cases behind the tour are in `tests/`.
 
 #![allow(
     clippy::expect_used,
@@ -56,15 +57,23 @@ async fn run() -> Result<(), String> {
     let settings = Settings::from_env()?;
     let ports = &settings.ports;
 
-    let provider = Arc::new(IdentityProvider::new(ports.identity_provider.origin(), ports.gateway.origin()));
+    let provider = Arc::new(IdentityProvider::new(ports.identity_provider.origin(), ports.gateways()));
     let shared = Arc::clone(&provider);
-    let listener = ports.identity_provider.listen()?;
+    let listener = ports.identity_provider.listen_on(settings.identity_provider_address)?;
     tokio::spawn(http::serve(listener, move |request| shared.answer(request)));
-    let app = Arc::new(App::new(&ports.gateway.origin(), ports.identity_provider.address()));
+    let app = Arc::new(App::new(&ports.gateways(), ports.identity_provider.address()));
     tokio::spawn(http::serve_later(ports.upstream.listen()?, move |request| {
         Arc::clone(&app).answer(request)
     }));
 
+    if settings.servers_only {
+        println!(
+            "identity provider {}, upstream {}",
+            ports.identity_provider.origin(),
+            ports.upstream.origin()
+        );
+        return pending().await;
+    }
     let mut gateway = Gateway::start(&settings).await?;
 
     let all_right = !settings.tour || tour::run(ports.gateway.address(), &provider).await?;

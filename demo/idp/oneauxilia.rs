@@ -32,8 +32,8 @@ const NONCE_LIFETIME: i64 = 30;
 
 pub struct OneAuxilia {
     issuer: String,
-    /// The origin of the application: whom tokens are minted for, and where browsers may be sent back to.
-    application: String,
+    /// The origins of the application: whom tokens are minted for, and where browsers may be sent back to.
+    applications: Vec<String>,
     key: SigningKey,
     state: Mutex<State>,
 }
@@ -56,9 +56,9 @@ struct Client {
 }
 
 impl OneAuxilia {
-    /// A provider whose URL is `issuer`, for the application at the origin `application`.
-    pub fn new(issuer: String, application: String) -> Self {
-        Self { issuer, application, key: SigningKey::rs256("ins_demo"), state: Mutex::default() }
+    /// A provider whose URL is `issuer`, for the application at the origins `applications`.
+    pub fn new(issuer: String, applications: Vec<String>) -> Self {
+        Self { issuer, applications, key: SigningKey::rs256("ins_demo"), state: Mutex::default() }
     }
 
     /// Answers a request for `path`, which is what follows the provider's prefix.
@@ -68,7 +68,7 @@ impl OneAuxilia {
             (&Method::GET, "/.well-known/jwks.json") => web::document(&tokens::jwks([&self.key])),
             (&Method::GET, "/v1/client/handshake") => self.handshake(request),
             (&Method::POST, "/v1/client/sign-in") => match web::field(form, "user") {
-                Some(user) if is_user(&user) => self.sign_in(&user),
+                Some(user) if is_user(&user) => self.sign_in(&user, request),
                 _ => refusal(StatusCode::BAD_REQUEST, "the form needs a `user`: alice or bob"),
             },
             (&Method::POST, "/v1/client/sign-out") => self.sign_out(request),
@@ -91,7 +91,7 @@ impl OneAuxilia {
     pub fn session_token(&self, user: &str) -> String {
         let session = fresh("sess_");
         self.state().sessions.insert(session.clone(), user.to_owned());
-        self.mint(user, &session)
+        self.mint(user, &session, self.application_of(None))
     }
 
     /// Does what the operator wants with a user.
@@ -111,21 +111,27 @@ impl OneAuxilia {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The origin that a browser asks from, or the first if it does not say so.
+    fn application_of(&self, request: Option<&Request<Bytes>>) -> &str {
+        let origin = request.and_then(|request| web::origin_among(request, &self.applications));
+        origin.or(self.applications.first()).map_or("", String::as_str)
+    }
+
     /// A session token with the claims of version 1.
-    fn mint(&self, user: &str, session: &str) -> String {
+    fn mint(&self, user: &str, session: &str, application: &str) -> String {
         let now = unix_time();
         self.key.sign(&json!({
             "iss": self.issuer,
             "sub": format!("user_{user}"),
             "sid": session,
-            "azp": self.application,
+            "azp": application,
             "iat": now,
             "nbf": now,
             "exp": now.saturating_add(TOKEN_LIFETIME),
         }))
     }
 
-    fn sign_in(&self, user: &str) -> Answer {
+    fn sign_in(&self, user: &str, request: &Request<Bytes>) -> Answer {
         if self.state().disabled.contains(user) {
             return refusal(StatusCode::FORBIDDEN, "this user is disabled");
         }
@@ -134,8 +140,8 @@ impl OneAuxilia {
         state.sessions.insert(session.clone(), user.to_owned());
         state.clients.insert(client.clone(), Client { session: session.clone(), signed_in_at: now });
         drop(state);
-        let answer = json!({ "user": user, "session": session, "token": self.mint(user, &session) });
-        let answer = reply(StatusCode::OK, &answer);
+        let token = self.mint(user, &session, self.application_of(Some(request)));
+        let answer = reply(StatusCode::OK, &json!({ "user": user, "session": session, "token": token }));
         let path = self.client_path();
         let answer = with(
             answer,
@@ -166,7 +172,8 @@ impl OneAuxilia {
     fn renew(&self, request: &Request<Bytes>) -> Answer {
         match self.signed_in(request) {
             Some((user, client)) => {
-                reply(StatusCode::OK, &json!({ "token": self.mint(&user, &client.session) }))
+                let token = self.mint(&user, &client.session, self.application_of(Some(request)));
+                reply(StatusCode::OK, &json!({ "token": token }))
             }
             None => refusal(StatusCode::UNAUTHORIZED, "this browser is not signed in"),
         }
@@ -186,13 +193,13 @@ impl OneAuxilia {
         if web::field(query, "format").as_deref() != Some("nonce") {
             return refusal(StatusCode::BAD_REQUEST, "this provider speaks format=nonce alone");
         }
-        let Some(target) = web::field(query, "redirect_url").filter(|target| self.is_of_application(target))
-        else {
+        let target = web::field(query, "redirect_url").unwrap_or_default();
+        let Some(application) = self.application_at(&target) else {
             return refusal(StatusCode::BAD_REQUEST, "redirect_url must be one of the application");
         };
         let directives = match self.signed_in(request) {
             Some((user, client)) => vec![
-                format!("__session={}; Path=/; SameSite=Lax", self.mint(&user, &client.session)),
+                format!("__session={}; Path=/; SameSite=Lax", self.mint(&user, &client.session, application)),
                 client_uat(client.signed_in_at),
             ],
             None => vec!["__session=; Path=/; Max-Age=0; SameSite=Lax".to_owned(), client_uat(0)],
@@ -208,11 +215,13 @@ impl OneAuxilia {
         with(answer, LOCATION, &format!("{target}{separator}{NONCE}={nonce}"))
     }
 
-    /// Anything else would make this an open redirect, which takes nonces to whoever asks.
-    fn is_of_application(&self, url: &str) -> bool {
-        let path = url.strip_prefix(self.application.as_str());
-        path.is_some_and(|path| path.starts_with('/'))
-            && url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#\"<>".contains(&byte))
+    /// The origin of the application that this URL is of. Anything else would make this an open redirect, which takes
+    /// nonces to whoever asks.
+    fn application_at(&self, url: &str) -> Option<&str> {
+        let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\#\"<>".contains(&byte));
+        let is_of =
+            |origin: &&String| url.strip_prefix(origin.as_str()).is_some_and(|path| path.starts_with('/'));
+        self.applications.iter().find(is_of).filter(|_| is_plain).map(String::as_str)
     }
 
     fn handshake_payload(&self, request: &Request<Bytes>) -> Answer {
@@ -265,14 +274,22 @@ fn error(status: StatusCode, message: &str) -> Answer {
 mod tests {
     use std::sync::LazyLock;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::super::web::testing::{header, read, request, set_cookies};
     use super::*;
 
     const APP: &str = "http://127.0.0.1:10000";
+    const SECOND: &str = "http://127.0.0.1:9080";
 
     /// Making a key takes a while; the state of one test is of users of its own.
     static PROVIDER: LazyLock<OneAuxilia> =
-        LazyLock::new(|| OneAuxilia::new("http://127.0.0.1:10002/oneauxilia".to_owned(), APP.to_owned()));
+        LazyLock::new(|| OneAuxilia::new("http://127.0.0.1:10002/oneauxilia".to_owned(), origins()));
+
+    fn origins() -> Vec<String> {
+        [APP, SECOND].map(str::to_owned).to_vec()
+    }
 
     fn ask(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let request = request(method, path, headers, body);
@@ -347,6 +364,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_is_for_the_origin_that_the_browser_is_at() {
+        let (cookie, _) = browser("alice").await;
+        for (headers, origin) in [(&[][..], APP), (&[("origin", APP)], APP), (&[("origin", SECOND)], SECOND)]
+        {
+            let headers = [headers, &[("cookie", &*cookie)]].concat();
+            let (_, answer) = read(ask("POST", "/v1/client/token", &headers, "")).await;
+            assert_eq!(authorized_party(answer["token"].as_str().unwrap()), origin);
+        }
+        let path = format!("/v1/client/handshake?format=nonce&redirect_url={SECOND}/");
+        let answer = ask("GET", &path, &[("cookie", &cookie)], "");
+        let nonce = header(&answer, "location").unwrap().split_once('=').unwrap().1.to_owned();
+        let payload = format!("/v1/clients/handshake_payload?nonce={nonce}");
+        let (_, answer) = read(ask("GET", &payload, &[KEY], "")).await;
+        let directive = answer["directives"][0].as_str().unwrap();
+        let token = directive.strip_prefix("__session=").and_then(|rest| rest.split(';').next()).unwrap();
+        assert_eq!(authorized_party(token), SECOND);
+    }
+
+    fn authorized_party(token: &str) -> String {
+        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&payload).unwrap();
+        claims["azp"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
     async fn a_session_is_verified_until_it_is_revoked() {
         let (cookie, session) = browser("bob").await;
         let path = format!("/api/v1/sessions/{session}/verify/");
@@ -370,7 +412,7 @@ mod tests {
         let provider = OneAuxilia {
             state: Mutex::default(),
             issuer: String::new(),
-            application: APP.to_owned(),
+            applications: origins(),
             key: PROVIDER.key.clone(),
         };
         let sign_in =

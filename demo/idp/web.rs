@@ -59,12 +59,17 @@ pub fn bearer(request: &Request<Bytes>) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
+/// Which of these origins a browser says that the request comes from.
+pub fn origin_among<'a>(request: &Request<Bytes>, origins: &'a [String]) -> Option<&'a String> {
+    let origin = request.headers().get(ORIGIN)?;
+    origins.iter().find(|own| origin.as_bytes() == own.as_bytes())
+}
+
 /// Whether this is a form that another site may have sent: browsers say where a `POST` comes from, and no client that
 /// does not say it has cookies that it was not given.
-pub fn is_foreign(request: &Request<Bytes>, own: &[&str]) -> bool {
+pub fn is_foreign(request: &Request<Bytes>, own: &str) -> bool {
     let origin = request.headers().get(ORIGIN);
-    request.method() == Method::POST
-        && origin.is_some_and(|origin| !own.iter().any(|own| origin.as_bytes() == own.as_bytes()))
+    request.method() == Method::POST && origin.is_some_and(|origin| origin.as_bytes() != own.as_bytes())
 }
 
 /// Lets scripts of `origin`, and no other, read the answer to what they sent with cookies.
