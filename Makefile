@@ -11,7 +11,7 @@ WASM_SYMBOLS := target/edge_authn.symbols.wasm
 WASM_BUDGET := tests/wasm-size-budget.txt
 
 # Suites that need a tool of their own have their own target; every other file or folder in tests/ is native.
-TOOLED_SUITES := browser envoy host wasm
+TOOLED_SUITES := browser envoy host manifests wasm
 NATIVE_SUITES := $(filter-out $(TOOLED_SUITES),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
 # One feature set for all native builds, so that nothing is compiled twice.
@@ -25,10 +25,15 @@ help: ## Show this list
 demo: rust wasm ## Run the filter in Envoy with an identity provider and an upstream; ONCE=1 ends after the tour
 	ENVOY=$$(scripts/envoy.sh) && export ENVOY && exec cargo run $(NATIVE) --bin edge-authn-demo
 
+.PHONY: demo-servers
+demo-servers: rust ## Build the identity provider and the upstream of the demo, as the Dockerfile does
+	cargo build $(NATIVE) --bin edge-authn-demo
+
 .PHONY: setup
 setup: rust ## Install all that `make ci` would install when it needs it
 	scripts/envoy.sh
 	scripts/chromium.sh
+	scripts/docker-compose.sh
 	scripts/node.sh
 	scripts/wasm-bindgen-test-runner.sh
 
@@ -43,12 +48,16 @@ wasm: rust ## Build the filter into target/edge_authn.wasm
 	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
 
 .PHONY: test
-test: test-native test-wasm test-host test-envoy test-browser ## Run every test
+test: test-native test-manifests test-wasm test-host test-envoy test-browser ## Run every test
 
 .PHONY: test-native
 test-native: rust ## Run the unit, flow and property tests
 	cargo test $(NATIVE) --lib --bins $(NATIVE_SUITES:%=--test %)
 	cargo test $(NATIVE) --doc
+
+.PHONY: test-manifests
+test-manifests: wasm demo-servers ## Check the files for Docker Compose and Apache APISIX
+	COMPOSE=$$(scripts/docker-compose.sh) && export COMPOSE && cargo test $(NATIVE) --test manifests
 
 .PHONY: test-wasm
 test-wasm: rust ## Run the signature vectors on 32-bit WebAssembly in Node.js
