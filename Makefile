@@ -9,6 +9,8 @@ CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 WASM := target/edge_authn.wasm
 WASM_SYMBOLS := target/edge_authn.symbols.wasm
 WASM_BUDGET := tests/wasm-size-budget.txt
+IMAGE := target/oci
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # Suites that need a tool of their own have their own target; every other file or folder in tests/ is native.
 TOOLED_SUITES := browser envoy host manifests wasm
@@ -34,7 +36,8 @@ setup: rust ## Install all that `make ci` would install when it needs it
 	scripts/envoy.sh
 	scripts/chromium.sh
 	scripts/docker-compose.sh
-	scripts/node.sh
+	scripts/oci-tools.sh
+	scripts/istio-schemas.sh "$$(scripts/node.sh)"
 	scripts/wasm-bindgen-test-runner.sh
 
 # Written even when unchanged: its age tells the suites that it belongs to the sources.
@@ -47,6 +50,10 @@ wasm: rust ## Build the filter into target/edge_authn.wasm
 	@scripts/wasm-split.py $(BUILD)/wasm32-wasip1/release/edge_authn.wasm $(WASM) $(WASM_SYMBOLS)
 	@echo "$(WASM): $$(wc -c < $(WASM)) bytes"
 
+.PHONY: image
+image: wasm ## Pack the filter as an image for `oci://` into target/oci, and print its digest
+	@scripts/image.sh $(WASM) $(IMAGE) $(VERSION)
+
 .PHONY: test
 test: test-native test-manifests test-wasm test-host test-envoy test-browser ## Run every test
 
@@ -56,8 +63,10 @@ test-native: rust ## Run the unit, flow and property tests
 	cargo test $(NATIVE) --doc
 
 .PHONY: test-manifests
-test-manifests: wasm demo-servers ## Check the files for Docker Compose and Apache APISIX
-	COMPOSE=$$(scripts/docker-compose.sh) && export COMPOSE && cargo test $(NATIVE) --test manifests
+test-manifests: wasm demo-servers ## Check the files for Docker Compose, Apache APISIX and Istio, and the image
+	scripts/oci-tools.sh
+	COMPOSE=$$(scripts/docker-compose.sh) && NODE=$$(scripts/node.sh) && ISTIO_SCHEMAS=$$(scripts/istio-schemas.sh "$$NODE") && \
+	export COMPOSE NODE ISTIO_SCHEMAS && cargo test $(NATIVE) --test manifests
 
 .PHONY: test-wasm
 test-wasm: rust ## Run the signature vectors on 32-bit WebAssembly in Node.js

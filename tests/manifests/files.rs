@@ -17,10 +17,18 @@ pub fn yaml(name: &str) -> Value {
     serde_saphyr::from_str(&text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// A value for each document of a file.
+pub fn documents(name: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
 /// What stands at a place in a value, which must be there.
 pub fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or_else(|| panic!("there is no {pointer} in {value:#}"))
 }
+
+/// The version of this crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The Wasm filter in `envoy.yaml`.
 pub fn filter_of_envoy(envoy: &Value) -> &Value {

@@ -15,4 +15,6 @@ mod apisix;
 mod compose;
 mod dockerfile;
 mod files;
+mod image;
+mod istio;
 mod servers;
