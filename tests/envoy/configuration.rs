@@ -1,5 +1,8 @@
 //! Configurations as Envoy loads or refuses them.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::scene::Scene;
@@ -56,11 +59,29 @@ async fn a_struct_is_read_like_the_json_it_stands_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_committed_envoy_yaml_is_valid() {
-    let envoy = std::env::var("ENVOY").expect("the suite is started by `make test-envoy`");
     crate::support::filter_module();
-    let output = std::process::Command::new(envoy)
-        .args(["--mode", "validate", "-c", "envoy.yaml", "--disable-hot-restart"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+    assert_valid(Path::new(env!("CARGO_MANIFEST_DIR")), "envoy.yaml");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_envoy_yaml_of_docker_compose_is_valid_where_it_is_put() {
+    crate::support::filter_module();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // As the container has it: a folder in which there is nothing else.
+    let directory = repository.join("target/envoy-in-a-container");
+    let folder = directory.join("target");
+    std::fs::create_dir_all(&folder).unwrap();
+    let status = Command::new(repository.join("scripts/compose-files.sh")).arg(folder).status().unwrap();
+    assert!(status.success());
+    assert_valid(&directory, "target/envoy.yaml");
+}
+
+/// A real Envoy takes the file, read in this directory.
+fn assert_valid(directory: &Path, file: &str) {
+    let envoy = std::env::var("ENVOY").expect("the suite is started by `make test-envoy`");
+    let output = Command::new(envoy)
+        .args(["--mode", "validate", "-c", file, "--disable-hot-restart"])
+        .current_dir(directory)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -46,6 +46,7 @@ mod key_ids;
 mod key_review;
 mod keys_by_kid;
 mod lifecycle;
+mod manifests;
 mod memory;
 mod minimal;
 mod module;

@@ -52,16 +52,26 @@ fn apisix_has_the_providers_and_rules_of_envoy_yaml() {
 }
 
 #[test]
-fn the_configuration_is_one_that_the_filter_takes_without_an_environment() {
+fn the_filter_reads_the_same_out_of_both_without_an_environment_in_apisix() {
+    let envoy = yaml("envoy.yaml");
+    let filter = filter_of_envoy(&envoy);
+    let variable = |name: &str| {
+        let variables = at(filter, "/vm_config/environment_variables/key_values");
+        variables[name].as_str().map(str::to_owned)
+    };
+    let read = |conf: &Value, environment: &dyn Fn(&str) -> Option<String>| {
+        let config = Config::parse(conf.to_string().as_bytes(), environment).unwrap();
+        assert_eq!(config.warnings, [""; 0]);
+        format!("{config:#?}")
+    };
+
     let mut conf = conf();
     // Envoy's name for where a call goes, which APISIX does not need.
     for name in ["oneauxilia", "authgear", "stack"] {
         conf["providers"][name]["cluster"] = json!("identity_provider");
     }
     conf["providers"]["demo"]["remote_jwks"]["http_uri"]["cluster"] = json!("identity_provider");
-    let config = Config::parse(conf.to_string().as_bytes(), &|_| None).unwrap();
-    assert_eq!(config.warnings, [""; 0]);
-    assert_eq!(config.providers.len(), 4);
+    assert_eq!(read(&conf, &|_| None), read(at(filter, "/configuration/value"), &variable));
 }
 
 #[test]
