@@ -601,9 +601,9 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "stack_auth_rest",
         parameters: &[
             needed("project_id", Kind::Name),
-            needed("secret_key_variable", Kind::Name),
             STACK_AUTH_URL,
             CLUSTER,
+            needed("secret_key", Kind::Secret),
         ],
         needs_audiences: false,
         fields: r#"{
@@ -614,7 +614,7 @@ pub(super) const PRESETS: &[Preset] = &[
                 "headers": {
                     "x-stack-access-type": "server",
                     "x-stack-project-id": "{project_id}",
-                    "x-stack-secret-server-key": { "environment_variable": "{secret_key_variable}" }{more_headers}
+                    "x-stack-secret-server-key": {secret_key}{more_headers}
                 },
                 "deny": [
                     { "status": 400, "code": "CANNOT_GET_OWN_USER_WITHOUT_USER" },

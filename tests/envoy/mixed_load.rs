@@ -231,7 +231,7 @@ fn configuration(idp: &SessionServer, key: &SigningKey) -> Value {
             provider["claim_to_headers"] = json!([{ "header_name": header, "claim_name": "sub" }]);
         }
     }
-    providers["stack"] = json!({ "preset": "stack_auth_rest", "project_id": "p", "secret_key_variable": "KEY", "cluster": "idp" });
+    providers["stack"] = json!({ "preset": "stack_auth_rest", "project_id": "p", "secret_key": { "environment_variable": "KEY" }, "cluster": "idp" });
     let mut rules = vec![json!({ "match": { "prefix": "/open/" } })];
     for (kind, _) in KINDS {
         let named = json!({ "provider_name": kind });

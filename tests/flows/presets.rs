@@ -564,7 +564,10 @@ fn checked() -> [(&'static str, Value); 4] {
             json!({ "instance": INSTANCE, "api": "https://api.acme.example:8443",
                 "secret_key": { "environment_variable": "ONEAUXILIA_KEY" }, "authorized_parties": ["https://acme.example"] }),
         ),
-        ("stack_auth_rest", json!({ "project_id": STACK, "secret_key_variable": "STACK_KEY" })),
+        (
+            "stack_auth_rest",
+            json!({ "project_id": STACK, "secret_key": { "environment_variable": "STACK_KEY" } }),
+        ),
     ]
 }
 

@@ -179,7 +179,7 @@ fn a_user_type_that_is_not_known_is_refused() {
 
 fn rest(extra: Value) -> Gateway {
     let mut configuration = configured("stack_auth_rest", extra);
-    configuration["providers"]["stack"]["secret_key_variable"] = json!("STACK_KEY");
+    configuration["providers"]["stack"]["secret_key"] = json!({ "environment_variable": "STACK_KEY" });
     let environment = |name: &str| (name == "STACK_KEY").then(|| "ssk_secret".to_owned());
     Gateway::of(Config::parse(configuration.to_string().as_bytes(), &environment).expect("valid"))
 }

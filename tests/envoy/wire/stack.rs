@@ -171,7 +171,7 @@ fn forged() -> Vec<String> {
 fn configuration(variable: &str, project: &str) -> Value {
     json!({
         "providers": { "stack": {
-            "preset": "stack_auth_rest", "project_id": project, "secret_key_variable": variable, "cluster": "stack",
+            "preset": "stack_auth_rest", "project_id": project, "secret_key": { "environment_variable": variable }, "cluster": "stack",
         } },
         "rules": [
             { "match": { "path": "/open" } },
