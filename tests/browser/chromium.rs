@@ -104,26 +104,34 @@ impl Chromium {
         answer["result"]["value"].clone()
     }
 
-    /// Clicks into the middle of an element, with the mouse.
+    /// Clicks into the middle of an element, with the mouse; again, as a person would, when it has moved away from under
+    /// it.
     pub fn click(&mut self, selector: &str) {
         let middle = format!(
             "(() => {{ const element = document.querySelector({selector:?}); if (!element) return null; \
+             globalThis.isHit = false; \
+             element.addEventListener('click', () => {{ globalThis.isHit = true; }}, {{ once: true }}); \
              element.scrollIntoView({{ block: 'center' }}); const box = element.getBoundingClientRect(); \
              return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
         );
         let started = Instant::now();
-        let middle = loop {
+        loop {
             let middle = self.evaluate(&middle);
             if middle.is_array() {
-                break middle;
+                for kind in ["mousePressed", "mouseReleased"] {
+                    let event = json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 });
+                    self.command("Input.dispatchMouseEvent", event);
+                }
+                // Where it has led to another page, nothing is known of it any more.
+                if self.evaluate("globalThis.isHit") != json!(false) {
+                    return;
+                }
             }
-            assert!(started.elapsed() < ANSWER_TIMEOUT, "there is no {selector}");
+            assert!(
+                started.elapsed() < ANSWER_TIMEOUT,
+                "there is no {selector}, or it does not stay where it is"
+            );
             thread::sleep(Duration::from_millis(50));
-        };
-        for kind in ["mousePressed", "mouseReleased"] {
-            let event =
-                json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 });
-            self.command("Input.dispatchMouseEvent", event);
         }
     }
 
