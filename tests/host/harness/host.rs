@@ -126,6 +126,11 @@ impl Host {
         Duration::from_nanos(self.vm.state().now_ns)
     }
 
+    /// Gives the guest an environment variable. It reads them once, when it first wants one.
+    pub fn environment_variable(&mut self, name: &str, value: &str) {
+        self.vm.state_mut().environment.push(format!("{name}={value}\0").into_bytes());
+    }
+
     /// Makes `name` a cluster that calls can be dispatched to.
     pub fn cluster(&mut self, name: &str) {
         self.vm.state_mut().calls.add_cluster(name, false);

@@ -24,6 +24,8 @@ pub struct State {
     /// The virtual wall clock, nanoseconds since the epoch.
     pub now_ns: u64,
     pub random: u64,
+    /// What the process passes on: `NAME=value` and a NUL each.
+    pub environment: Vec<Vec<u8>>,
     pub limits: StoreLimits,
     pub logs: Vec<Log>,
     pub log_level: u32,

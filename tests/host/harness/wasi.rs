@@ -1,7 +1,7 @@
 //! The WASI preview 1 imports that a Rust `wasm32-wasip1` module has.
 //!
-//! Takes what std asks for: the virtual clock, an empty environment, a repeatable "random" source,
-//! output that becomes log lines, and an exit that is a trap. Whatever else a module imports from
+//! Takes what std asks for: the virtual clock, the environment (empty unless a test says otherwise),
+//! a repeatable "random" source, output that becomes log lines, and an exit that is a trap. Whatever else a module imports from
 //! WASI answers `ENOSYS`. There are no files, arguments or sockets.
 
 use wasmtime::{Caller, Linker, Module, Val, bail};
@@ -25,9 +25,14 @@ const NOTSUP: u32 = 58;
 pub fn define(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
     linker.func_wrap(WASI, "environ_sizes_get", |c: Caller<'_, State>, count: u32, size: u32| {
         let mut guest = Guest(c);
-        errno(guest.write_u32(count, 0).and_then(|()| guest.write_u32(size, 0)))
+        let variables = guest.state().environment.clone();
+        let bytes: usize = variables.iter().map(Vec::len).sum();
+        let written = guest.write_u32(count, variables.len() as u32);
+        errno(written.and_then(|()| guest.write_u32(size, bytes as u32)))
     })?;
-    linker.func_wrap(WASI, "environ_get", |_: Caller<'_, State>, _: u32, _: u32| SUCCESS)?;
+    linker.func_wrap(WASI, "environ_get", |c: Caller<'_, State>, pointers: u32, text: u32| {
+        errno(environ_get(Guest(c), pointers, text))
+    })?;
     linker.func_wrap(
         WASI,
         "fd_write",
@@ -61,6 +66,17 @@ pub fn define(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<(
 
 fn errno(result: Result<(), Status>) -> u32 {
     if result.is_ok() { SUCCESS } else { FAULT }
+}
+
+fn environ_get(mut guest: Guest<'_>, pointers: u32, text: u32) -> Result<(), Status> {
+    let (mut pointer_at, mut text_at) = (pointers, text);
+    for variable in guest.state().environment.clone() {
+        guest.write_u32(pointer_at, text_at)?;
+        guest.write(text_at, &variable)?;
+        pointer_at += 4;
+        text_at += variable.len() as u32;
+    }
+    Ok(())
 }
 
 fn fd_write(mut guest: Guest<'_>, fd: u32, slices: u32, count: u32, written_at: u32) -> u32 {
