@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use crate::Proxy;
 use crate::scene::{assert_no_vm_failure, now};
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{Envoy, Http1, JwksServer, Request, Upstream};
+use crate::support::{Http1, JwksServer, Request, Upstream};
 
 /// Making one takes seconds.
 static RSA: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::rs256("ins_1"));
@@ -22,7 +23,7 @@ const APP: &str = "https://app.example";
 const EXPIRED: &str = "session-token-expired-refresh-non-eligible-no-refresh-cookie";
 
 struct Gateway {
-    envoy: Envoy,
+    proxy: Proxy,
     upstream: Upstream,
     _keys: JwksServer,
 }
@@ -49,9 +50,11 @@ impl Gateway {
                 { "match": { "prefix": "/" }, "requires": { "provider_name": "clerk" } },
             ],
         });
-        let envoy =
-            Envoy::with_filter(configuration, &upstream).cluster("clerk", keys.address()).start().await;
-        let gateway = Self { envoy, upstream, _keys: keys };
+        let proxy = Proxy::with_filter(configuration, &upstream)
+            .cluster_of("clerk", &["clerk.inspired.puma-74.lcl.dev:443"], keys.address())
+            .start()
+            .await;
+        let gateway = Self { proxy, upstream, _keys: keys };
         gateway.until_there_are_keys().await;
         gateway
     }
@@ -63,7 +66,7 @@ impl Gateway {
 
     async fn until_there_are_keys(&self) {
         let good = Request::get("/").bearer(&session(json!({})));
-        assert_eq!(good.send(self.envoy.gateway()).await.status, 200);
+        assert_eq!(good.send(self.proxy.gateway()).await.status, 200);
     }
 }
 
@@ -102,7 +105,7 @@ enum Expected {
 use Expected::{Handshake, SignedIn, SignedOut};
 
 async fn check(gateway: &Gateway, rows: Vec<(&str, Request, Expected)>) {
-    let mut connection = Http1::connect(gateway.envoy.gateway()).await;
+    let mut connection = Http1::connect(gateway.proxy.gateway()).await;
     for (name, request, expected) in rows {
         let before = gateway.upstream.requests().len();
         let reply = connection.send(&request).await;
@@ -141,7 +144,7 @@ async fn check(gateway: &Gateway, rows: Vec<(&str, Request, Expected)>) {
             }
         }
     }
-    assert_no_vm_failure(&gateway.envoy).await;
+    assert_no_vm_failure(&gateway.proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,7 +342,7 @@ async fn only_pages_are_redirected_and_never_for_ever() {
         ],
     )
     .await;
-    let address = gateway.envoy.gateway();
+    let address = gateway.proxy.gateway();
     for (count, status) in [(1, 307), (2, 307), (3, 401)] {
         let request = page("/").header("cookie", format!("{cookie}; __clerk_redirect_count={count}"));
         let reply = request.send(address).await;
@@ -356,12 +359,12 @@ async fn the_way_back_from_the_handshake_leads_to_the_application_without_an_ide
     let cookie = format!("__client_uat={}", now() - 30);
     let back =
         page("/app/x?__clerk_handshake_nonce=n1").header("cookie", &cookie).header("x-auth-user-id", "root");
-    assert_eq!(back.send(gateway.envoy.gateway()).await.status, 200);
+    assert_eq!(back.send(gateway.proxy.gateway()).await.status, 200);
     assert!(gateway.upstream.last_request().header_in_any_spelling("x-auth-user-id").is_empty());
     let elsewhere = page("/other?__clerk_handshake_nonce=n1").header("cookie", &cookie);
-    assert_eq!(elsewhere.send(gateway.envoy.gateway()).await.status, 307);
+    assert_eq!(elsewhere.send(gateway.proxy.gateway()).await.status, 307);
     let optional = page("/public/x").header("cookie", &cookie);
-    assert_eq!(optional.send(gateway.envoy.gateway()).await.status, 200, "an optional session is anonymous");
+    assert_eq!(optional.send(gateway.proxy.gateway()).await.status, 200, "an optional session is anonymous");
 }
 
 #[tokio::test(flavor = "multi_thread")]

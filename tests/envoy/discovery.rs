@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::Proxy;
 use crate::scene::{Scene, assert_no_vm_failure, claims};
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{Envoy, JwksReply, JwksServer, Request, eventually};
+use crate::support::{JwksReply, JwksServer, Request, eventually};
 
 const OPENID: &str = "/.well-known/openid-configuration";
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
@@ -77,7 +78,7 @@ async fn keys_are_found_through_the_issuer_and_through_nobody_else() {
     without_keys.server.answer_at(OPENID, &json!({ "issuer": without_keys.url() }));
 
     let mut builder =
-        Envoy::without_listeners(&scene.upstream).workers(4).cluster("key-host", key_host.address());
+        Proxy::without_listeners(&scene.upstream).workers(4).cluster("key-host", key_host.address());
     for issuer in [&openid, &oauth, &another_issuer, &another_host, &allowed_host, &without_keys] {
         let mut configuration = issuer.configuration();
         if issuer.name == allowed_host.name {
@@ -86,18 +87,18 @@ async fn keys_are_found_through_the_issuer_and_through_nobody_else() {
         }
         builder = builder.filter(issuer.name, configuration).cluster(issuer.name, issuer.server.address());
     }
-    let envoy = builder.start().await;
+    let proxy = builder.start().await;
 
     for issuer in [&openid, &oauth, &allowed_host] {
-        assert_eq!(issuer.request(key).send(envoy.address(issuer.name)).await.status, 200, "{}", issuer.name);
+        assert_eq!(issuer.request(key).send(proxy.address(issuer.name)).await.status, 200, "{}", issuer.name);
         // Its own name is what `iss` must be.
         let stranger = Request::get("/").bearer(&scene.token());
-        assert_eq!(stranger.send(envoy.address(issuer.name)).await.status, 401, "{}", issuer.name);
+        assert_eq!(stranger.send(proxy.address(issuer.name)).await.status, 401, "{}", issuer.name);
     }
     assert_eq!(openid.asked_for(), [OPENID, "/jwks.json"]);
     assert_eq!(oauth.asked_for(), [OPENID, OAUTH, "/jwks.json"]);
     for issuer in [&another_issuer, &another_host, &without_keys] {
-        let reply = issuer.request(key).send(envoy.address(issuer.name)).await;
+        let reply = issuer.request(key).send(proxy.address(issuer.name)).await;
         assert_eq!(reply.status, 503, "{}", issuer.name);
         assert!(reply.header("retry-after").is_some(), "{}", issuer.name);
         assert!(!issuer.asked_for().contains(&"/jwks.json".to_owned()), "{}", issuer.name);
@@ -106,7 +107,7 @@ async fn keys_are_found_through_the_issuer_and_through_nobody_else() {
 
     another_host.server.answer_at(OPENID, &another_host.metadata());
     let recovers =
-        async || another_host.request(key).send(envoy.address(another_host.name)).await.status == 200;
+        async || another_host.request(key).send(proxy.address(another_host.name)).await.status == 200;
     eventually("metadata that is mended is read again", Duration::from_secs(20), recovers).await;
-    assert_no_vm_failure(&envoy).await;
+    assert_no_vm_failure(&proxy).await;
 }

@@ -21,19 +21,28 @@ mod configuration;
 mod differential;
 mod discovery;
 mod headers;
+mod headers_in_envoy;
+mod key_servers;
 mod keys;
+mod keys_in_envoy;
 mod load_test;
 mod mixed_load;
 mod outages;
 mod providers;
 mod refusals;
+mod refusals_in_envoy;
 mod scene;
 mod self_test;
 mod session_check;
+mod session_check_in_envoy;
 mod session_load;
 mod session_status;
 mod support;
 mod surroundings;
 mod vectors;
+mod vectors_in_envoy;
 mod versions;
 mod wire;
+
+/// What the suites run in that `tests/apisix` shares: they know it by this name alone.
+use support::Envoy as Proxy;

@@ -1,4 +1,4 @@
-//! OneAuxilia, Authgear and Stack Auth side by side behind one real Envoy, by their presets.
+//! OneAuxilia, Authgear and Stack Auth side by side behind one gateway, by their presets.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -7,19 +7,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::scene::{assert_no_vm_failure, now};
+use crate::Proxy;
+use crate::scene::{RSA, assert_no_vm_failure, now};
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{Envoy, JwksServer, Request, Upstream, eventually, load};
+use crate::support::{JwksServer, Request, Upstream, eventually, load};
 
-/// Making one takes seconds.
-pub static RSA: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::rs256("rsa"));
 static P256: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::es256("p256"));
 
 const PROJECT: &str = "5b4ac1c2-7ae0-4b1c-a8a1-5c0b9f2b3d4e";
 const APP: &str = "https://app.example";
 
 struct Providers {
-    envoy: Envoy,
+    proxy: Proxy,
     upstream: Upstream,
     /// Of OneAuxilia, Authgear and Stack Auth, which their clusters lead to whatever the presets' URLs are.
     servers: [JwksServer; 3],
@@ -50,14 +49,14 @@ impl Providers {
             "default": "deny",
         });
         let [oneauxilia, authgear, stack] = servers.each_ref().map(JwksServer::address);
-        let envoy = Envoy::with_filter(configuration, &upstream)
+        let proxy = Proxy::with_filter(configuration, &upstream)
             .workers(2)
-            .cluster("oneauxilia", oneauxilia)
-            .cluster("authgear", authgear)
-            .cluster("stack", stack)
+            .cluster_of("oneauxilia", &["oneauxilia.acme.example:443"], oneauxilia)
+            .cluster_of("authgear", &["acme.authgear.cloud:443"], authgear)
+            .cluster_of("stack", &["api.stack-auth.com:443"], stack)
             .start()
             .await;
-        Self { envoy, upstream, servers }
+        Self { proxy, upstream, servers }
     }
 }
 
@@ -106,6 +105,11 @@ fn stack_json(user: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_provider_is_asked_for_its_keys_at_its_place_and_takes_its_tokens_alone() {
     let scene = Providers::start().await;
+    if !Proxy::ACTS_BY_ITSELF {
+        for (name, _, request) in WAYS {
+            assert_eq!(request("alice").send(scene.proxy.gateway()).await.status, 200, "{name}");
+        }
+    }
     eventually("all keys are there", Duration::from_secs(10), async || {
         scene.servers.iter().all(|server| server.fetches() > 0)
     })
@@ -121,7 +125,7 @@ async fn each_provider_is_asked_for_its_keys_at_its_place_and_takes_its_tokens_a
         let reply = request("alice")
             .header(header, "root")
             .header("x_auth_user_id", "root")
-            .send(scene.envoy.gateway())
+            .send(scene.proxy.gateway())
             .await;
         assert_eq!(reply.status, 200, "{name}: {}", reply.text());
         let received = scene.upstream.last_request();
@@ -145,10 +149,10 @@ async fn each_provider_is_asked_for_its_keys_at_its_place_and_takes_its_tokens_a
         ("/oneauxilia/x", stack("alice")),
         ("/authgear/x", stack("alice")),
     ] {
-        let reply = Request::get(path).bearer(&token).send(scene.envoy.gateway()).await;
+        let reply = Request::get(path).bearer(&token).send(scene.proxy.gateway()).await;
         assert_eq!(reply.status, 401, "{path}");
     }
-    assert_no_vm_failure(&scene.envoy).await;
+    assert_no_vm_failure(&scene.proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +170,7 @@ async fn headers_that_the_sdks_trust_never_come_from_a_client() {
     ];
     for (name, _, request) in WAYS {
         let request = forged.iter().fold(request("alice"), |request, name| request.header(name, "forged"));
-        assert_eq!(request.send(scene.envoy.gateway()).await.status, 200, "{name}");
+        assert_eq!(request.send(scene.proxy.gateway()).await.status, 200, "{name}");
         let received = scene.upstream.last_request();
         for header in forged {
             assert!(
@@ -183,7 +187,7 @@ async fn what_travels_beside_a_token_reaches_no_backend_on_an_open_path_either()
     for (name, _, request) in [WAYS[5], WAYS[6]] {
         let mut request = request("alice");
         request.path = "/open".to_owned();
-        assert_eq!(request.send(scene.envoy.gateway()).await.status, 200, "{name}");
+        assert_eq!(request.send(scene.proxy.gateway()).await.status, 200, "{name}");
         let received = scene.upstream.last_request();
         for header in ["authorization", "x-stack-auth"] {
             assert!(received.header(header).is_empty(), "{name}: {header}");
@@ -199,12 +203,12 @@ async fn another_site_cannot_use_the_session_cookie() {
         request.method = "POST".to_owned();
         request
     };
-    assert_eq!(post("same-origin").send(scene.envoy.gateway()).await.status, 200);
-    let reply = post("cross-site").send(scene.envoy.gateway()).await;
+    assert_eq!(post("same-origin").send(scene.proxy.gateway()).await.status, 200);
+    let reply = post("cross-site").send(scene.proxy.gateway()).await;
     assert_eq!((reply.status, reply.text().as_str()), (403, "The request comes from another site"));
     let mut bearer = (WAYS[1].2)("alice").header("sec-fetch-site", "cross-site");
     bearer.method = "POST".to_owned();
-    assert_eq!(bearer.send(scene.envoy.gateway()).await.status, 200, "no browser adds that by itself");
+    assert_eq!(bearer.send(scene.proxy.gateway()).await.status, 200, "no browser adds that by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +224,7 @@ async fn no_user_is_ever_taken_for_another_whatever_the_provider_and_the_connect
     for connections in [1, 16] {
         let requests: Vec<_> = requests.iter().map(|(_, _, request)| request.clone()).collect();
         let replies =
-            load(scene.envoy.gateway(), connections, 1500, move |index| requests[index * 7 % count].clone())
+            load(scene.proxy.gateway(), connections, 1500, move |index| requests[index * 7 % count].clone())
                 .await;
         for (index, reply) in replies.iter().enumerate() {
             assert_eq!(reply.status, 200);

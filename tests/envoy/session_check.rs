@@ -1,4 +1,4 @@
-//! Real identity providers that are asked about sessions, through real Envoys.
+//! Real identity providers that are asked about sessions, through a gateway.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -7,14 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::Proxy;
 use crate::scene::assert_no_vm_failure;
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{
-    Asked, Envoy, Request, SessionReply, SessionServer, Upstream, eventually, load, report,
-};
+use crate::support::{Asked, Request, SessionReply, SessionServer, Upstream, eventually, load, report};
 
 /// The sessions that have been ended.
-type Revoked = Arc<Mutex<BTreeSet<String>>>;
+pub type Revoked = Arc<Mutex<BTreeSet<String>>>;
 
 /// An introspection endpoint for tokens `session-of-<user>`.
 fn introspect(asked: &Asked, revoked: &Revoked) -> SessionReply {
@@ -38,7 +37,7 @@ async fn introspection_server() -> (SessionServer, Revoked) {
     (SessionServer::start(move |asked| introspect(asked, &known)).await, revoked)
 }
 
-fn introspection(server: &SessionServer, extra: Value) -> Value {
+pub fn introspection(server: &SessionServer, extra: Value) -> Value {
     let mut check = json!({
         "kind": "introspection",
         "http_uri": { "uri": server.uri("/introspect"), "cluster": "sessions", "timeout": "2s" },
@@ -52,7 +51,7 @@ fn introspection(server: &SessionServer, extra: Value) -> Value {
 }
 
 /// A provider that is asked this, with `extra` fields; `/optional` takes a missing credential.
-fn configuration(check: Value, extra: Value) -> Value {
+pub fn configuration(check: Value, extra: Value) -> Value {
     let mut provider = json!({
         "session_check": check,
         "claim_to_headers": [{ "header_name": "x-user-id", "claim_name": "sub" }],
@@ -69,8 +68,8 @@ fn configuration(check: Value, extra: Value) -> Value {
     })
 }
 
-async fn start(server: &SessionServer, upstream: &Upstream, configuration: Value) -> Envoy {
-    Envoy::with_filter(configuration, upstream).cluster("sessions", server.address()).start().await
+pub async fn start(server: &SessionServer, upstream: &Upstream, configuration: Value) -> Proxy {
+    Proxy::with_filter(configuration, upstream).cluster("sessions", server.address()).start().await
 }
 
 fn request(user: &str) -> Request {
@@ -81,65 +80,65 @@ fn request(user: &str) -> Request {
 async fn always_a_session_that_ends_is_refused_within_the_time_that_answers_count() {
     let ((server, revoked), upstream) = (introspection_server().await, Upstream::start().await);
     let check = introspection(&server, json!({ "cache_ttl": "1s", "negative_ttl": "1s" }));
-    let envoy = start(&server, &upstream, configuration(check, json!({}))).await;
+    let proxy = start(&server, &upstream, configuration(check, json!({}))).await;
 
     let forged = request("alice").header("x-user-id", "root").header("X_User_Id", "root");
-    assert_eq!(forged.send(envoy.gateway()).await.status, 200);
+    assert_eq!(forged.send(proxy.gateway()).await.status, 200);
     let received = upstream.last_request();
     assert_eq!(received.header_in_any_spelling("x-user-id"), [b"alice"]);
     assert!(received.header("authorization").is_empty());
     for _ in 0..20 {
-        assert_eq!(request("alice").send(envoy.gateway()).await.status, 200);
+        assert_eq!(request("alice").send(proxy.gateway()).await.status, 200);
     }
     assert!(server.questions() <= 2, "{} questions", server.questions());
 
     revoked.lock().unwrap().insert("session-of-alice".to_owned());
     let took = eventually("alice is refused", Duration::from_millis(1500), async || {
-        request("alice").send(envoy.gateway()).await.status == 401
+        request("alice").send(proxy.gateway()).await.status == 401
     })
     .await;
     report(&format!("a session that ended was refused after {took:?}"));
-    assert_eq!(request("bob").send(envoy.gateway()).await.status, 200);
-    let refused = request("alice").send(envoy.gateway()).await;
+    assert_eq!(request("bob").send(proxy.gateway()).await.status, 200);
+    let refused = request("alice").send(proxy.gateway()).await;
     assert!(refused.header("www-authenticate").unwrap().contains("invalid_token"));
-    assert_no_vm_failure(&envoy).await;
+    assert_no_vm_failure(&proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn always_a_provider_that_is_down_is_a_503_and_is_asked_again() {
     let ((server, _), upstream) = (introspection_server().await, Upstream::start().await);
     let check = introspection(&server, json!({ "cache_ttl": "0s" }));
-    let envoy = start(&server, &upstream, configuration(check, json!({}))).await;
-    assert_eq!(request("alice").send(envoy.gateway()).await.status, 200);
+    let proxy = start(&server, &upstream, configuration(check, json!({}))).await;
+    assert_eq!(request("alice").send(proxy.gateway()).await.status, 200);
     server.go_down().await;
     eventually("a refused connection is a 503", Duration::from_secs(5), async || {
-        let reply = request("alice").send(envoy.gateway()).await;
+        let reply = request("alice").send(proxy.gateway()).await;
         reply.status == 503 && reply.header("retry-after") == Some("1")
     })
     .await;
-    assert_eq!(Request::get("/").send(envoy.gateway()).await.status, 401);
-    assert_eq!(Request::get("/optional").send(envoy.gateway()).await.status, 200);
-    assert_eq!(Request::get("/optional").bearer("t").send(envoy.gateway()).await.status, 503);
+    assert_eq!(Request::get("/").send(proxy.gateway()).await.status, 401);
+    assert_eq!(Request::get("/optional").send(proxy.gateway()).await.status, 200);
+    assert_eq!(Request::get("/optional").bearer("t").send(proxy.gateway()).await.status, 503);
     server.come_back();
     eventually("it is asked again", Duration::from_secs(5), async || {
-        request("alice").send(envoy.gateway()).await.status == 200
+        request("alice").send(proxy.gateway()).await.status == 200
     })
     .await;
     server.answer_after(Duration::from_secs(5));
     let started = Instant::now();
-    assert_eq!(request("alice").send(envoy.gateway()).await.status, 503);
+    assert_eq!(request("alice").send(proxy.gateway()).await.status, 503);
     assert!(started.elapsed() < Duration::from_millis(2600), "{:?}", started.elapsed());
-    assert_no_vm_failure(&envoy).await;
+    assert_no_vm_failure(&proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn introspection_that_does_not_take_our_own_credentials_is_nobodys_fault_but_ours() {
     let ((server, _), upstream) = (introspection_server().await, Upstream::start().await);
     let check = introspection(&server, json!({ "client_secret": "wrong-s3cret" }));
-    let envoy = start(&server, &upstream, configuration(check, json!({}))).await;
-    assert_eq!(request("alice").send(envoy.gateway()).await.status, 503);
+    let proxy = start(&server, &upstream, configuration(check, json!({}))).await;
+    assert_eq!(request("alice").send(proxy.gateway()).await.status, 503);
     assert_eq!(server.questions(), 1);
-    let log = envoy.log();
+    let log = proxy.log();
     assert!(log.contains("does not take client_id and client_secret"), "{log}");
     for secret in ["wrong-s3cret", "session-of-alice", "Z3c6"] {
         assert!(!log.contains(secret), "{secret} in the log");
@@ -152,15 +151,15 @@ async fn opaque_tokens_are_asked_about_and_signed_ones_are_not() {
     let key = SigningKey::eddsa("k1");
     let keys = json!({ "local_jwks": { "inline_string": jwks([&key]).to_string() } });
     let check = introspection(&server, json!({ "mode": "opaque" }));
-    let envoy = start(&server, &upstream, configuration(check, keys)).await;
+    let proxy = start(&server, &upstream, configuration(check, keys)).await;
     let token = key.sign(&crate::scene::claims(json!({ "sub": "carol" })));
     let forged = SigningKey::eddsa("k1").sign(&crate::scene::claims(json!({})));
     for (credential, status) in [(token.as_str(), 200), (&forged, 401), ("a.b.c", 401)] {
-        let reply = Request::get("/").bearer(credential).send(envoy.gateway()).await;
+        let reply = Request::get("/").bearer(credential).send(proxy.gateway()).await;
         assert_eq!(reply.status, status, "{credential}");
     }
     assert_eq!(server.questions(), 1, "only about what is no JWT");
-    assert_eq!(request("alice").send(envoy.gateway()).await.status, 200);
+    assert_eq!(request("alice").send(proxy.gateway()).await.status, 200);
     assert_eq!(upstream.last_request().header("x-user-id"), [b"alice"]);
 }
 
@@ -195,19 +194,19 @@ async fn user_info_tells_a_bad_session_from_a_key_of_ours_that_is_wrong() {
         { "header_name": "x-user-id", "claim_name": "id" },
         { "header_name": "x-name", "claim_name": "nested.name" },
     ] });
-    let envoy = start(&server, &upstream, configuration(check("k3y"), headers.clone())).await;
-    assert_eq!(request("alice").send(envoy.gateway()).await.status, 200);
+    let proxy = start(&server, &upstream, configuration(check("k3y"), headers.clone())).await;
+    assert_eq!(request("alice").send(proxy.gateway()).await.status, 200);
     let received = upstream.last_request();
     assert_eq!(received.header("x-user-id"), [b"u1"]);
     assert_eq!(received.header("x-name"), [b"Al%C3%AFce"]);
     let asked = server.history().pop().unwrap();
     assert_eq!(asked.line(), "GET /users/me");
     assert_eq!(asked.header("authorization"), None);
-    assert_eq!(Request::get("/").bearer("gone").send(envoy.gateway()).await.status, 401);
-    assert_eq!(Request::get("/").bearer("restricted").send(envoy.gateway()).await.status, 403);
+    assert_eq!(Request::get("/").bearer("gone").send(proxy.gateway()).await.status, 401);
+    assert_eq!(Request::get("/").bearer("restricted").send(proxy.gateway()).await.status, 403);
 
-    let envoy = start(&server, &upstream, configuration(check("old"), headers)).await;
-    assert_eq!(request("alice").send(envoy.gateway()).await.status, 503);
+    let proxy = start(&server, &upstream, configuration(check("old"), headers)).await;
+    assert_eq!(request("alice").send(proxy.gateway()).await.status, 503);
 }
 
 const CLEARING: &str = "session=; Path=/; Domain=acme.example; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax";
@@ -240,7 +239,7 @@ async fn forward_auth_is_shown_the_listed_cookies_and_answers_in_headers() {
         "allow": { "header": "x-session-valid", "value": "true" },
         "claims_from_headers": [{ "header": "x-session-user", "claim": "sub" }],
     });
-    let envoy = start(&server, &upstream, configuration(check, json!({ "from_cookies": ["session"] }))).await;
+    let proxy = start(&server, &upstream, configuration(check, json!({ "from_cookies": ["session"] }))).await;
     let good = Request::new("POST", "/orders?secret=1")
         .header("cookie", "analytics=1; device=d=1; session=s1; theme=dark")
         .header("user-agent", "browser")
@@ -248,7 +247,7 @@ async fn forward_auth_is_shown_the_listed_cookies_and_answers_in_headers() {
         .header("x-user-id", "root")
         .header("x-forwarded-proto", "http")
         .body("a=b");
-    assert_eq!(good.send(envoy.gateway()).await.status, 200);
+    assert_eq!(good.send(proxy.gateway()).await.status, 200);
     let received = upstream.last_request();
     assert_eq!(received.header("x-user-id"), [b"alice"]);
     assert_eq!(received.body_length, 3);
@@ -270,13 +269,13 @@ async fn forward_auth_is_shown_the_listed_cookies_and_answers_in_headers() {
     assert!(!asked.head.contains("analytics") && !asked.head.contains("orders"), "{}", asked.head);
 
     let gone = || Request::get("/").header("cookie", "session=s2; device=d=1");
-    let refused = gone().send(envoy.gateway()).await;
+    let refused = gone().send(proxy.gateway()).await;
     assert_eq!((refused.status, refused.header("set-cookie")), (401, Some(CLEARING)));
     assert!(refused.header("www-authenticate").is_some());
-    let refused = gone().send(envoy.gateway()).await;
+    let refused = gone().send(proxy.gateway()).await;
     assert_eq!((refused.status, refused.header("set-cookie")), (401, None), "the denial is remembered alone");
     let twice = Request::get("/").header("cookie", "session=s1; device=1; device=2");
-    assert_eq!(twice.send(envoy.gateway()).await.status, 400);
+    assert_eq!(twice.send(proxy.gateway()).await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,14 +285,14 @@ async fn users_who_come_at_the_same_time_are_never_mixed_up() {
         let ((server, _), upstream) = (introspection_server().await, Upstream::start().await);
         server.answer_after(Duration::from_millis(2));
         let check = introspection(&server, json!({ "cache_ttl": ttl }));
-        let envoy = Envoy::with_filter(configuration(check, json!({})), &upstream)
+        let proxy = Proxy::with_filter(configuration(check, json!({})), &upstream)
             .cluster("sessions", server.address())
             .workers(2)
             .start()
             .await;
         let user = |index: usize| format!("user-{}", index * 7 % USERS);
         let started = Instant::now();
-        let replies = load(envoy.gateway(), 20, 5000, move |index| {
+        let replies = load(proxy.gateway(), 20, 5000, move |index| {
             request(&user(index)).header("x-index", index.to_string())
         })
         .await;
@@ -309,7 +308,7 @@ async fn users_who_come_at_the_same_time_are_never_mixed_up() {
             "5000 requests of {USERS} users with cache_ttl {ttl}: {took:?}, {} questions",
             server.questions()
         ));
-        assert_no_vm_failure(&envoy).await;
+        assert_no_vm_failure(&proxy).await;
     }
 }
 
@@ -318,74 +317,12 @@ async fn clients_that_leave_while_they_wait_harm_nobody() {
     let ((server, _), upstream) = (introspection_server().await, Upstream::start().await);
     server.answer_after(Duration::from_millis(300));
     let check = introspection(&server, json!({ "cache_ttl": "0s" }));
-    let envoy = start(&server, &upstream, configuration(check, json!({}))).await;
+    let proxy = start(&server, &upstream, configuration(check, json!({}))).await;
     for _ in 0..5 {
-        let leaving = crate::support::send_and_leave_open(envoy.gateway(), 20, &request("alice")).await;
+        let leaving = crate::support::send_and_leave_open(proxy.gateway(), 20, &request("alice")).await;
         sleep(Duration::from_millis(100)).await;
         drop(leaving);
-        assert_eq!(request("alice").send(envoy.gateway()).await.status, 200);
+        assert_eq!(request("alice").send(proxy.gateway()).await.status, 200);
     }
-    assert_no_vm_failure(&envoy).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn in_the_background_nobody_waits_and_an_ended_session_is_refused_within_an_interval() {
-    const INTERVAL: Duration = Duration::from_secs(2);
-    let revoked = Revoked::default();
-    let known = Arc::clone(&revoked);
-    let server = SessionServer::start(move |asked| {
-        let token = asked.form("token").unwrap_or_default();
-        let is_active = !known.lock().unwrap().contains(token);
-        (200, Vec::new(), json!({ "active": is_active }).to_string())
-    })
-    .await;
-    // Longer than any request takes.
-    server.answer_after(Duration::from_millis(500));
-    let upstream = Upstream::start().await;
-    let key = SigningKey::eddsa("k1");
-    let keys = json!({ "local_jwks": { "inline_string": jwks([&key]).to_string() } });
-    let check = introspection(&server, json!({ "mode": "background", "interval": "2s" }));
-    let envoy = start(&server, &upstream, configuration(check, keys)).await;
-    let token = |user: &str| key.sign(&crate::scene::claims(json!({ "sub": user })));
-    let (alice, bob) = (token("alice"), token("bob"));
-    let send = async |token: &str| {
-        let started = Instant::now();
-        let status = Request::get("/").bearer(token).send(envoy.gateway()).await.status;
-        (status, started.elapsed())
-    };
-
-    let mut slowest = Duration::ZERO;
-    let until = Instant::now() + INTERVAL * 2 + Duration::from_millis(500);
-    while Instant::now() < until {
-        for user in [&alice, &bob] {
-            let (status, took) = send(user).await;
-            assert_eq!(status, 200);
-            slowest = slowest.max(took);
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    assert!(slowest < Duration::from_millis(400), "a request waited for a check: {slowest:?}");
-    let questions = server.questions();
-    assert!((4..=6).contains(&questions), "{questions} questions about two sessions in two intervals");
-
-    revoked.lock().unwrap().insert(alice.clone());
-    let took = eventually("alice is refused", INTERVAL + Duration::from_secs(1), async || {
-        send(&alice).await.0 == 401
-    })
-    .await;
-    report(&format!(
-        "in the background: a session that ended was refused after {took:?} with an interval of {INTERVAL:?}; \
-         the slowest request before took {slowest:?}"
-    ));
-    assert_eq!(send(&bob).await.0, 200);
-
-    server.go_down().await;
-    for _ in 0..20 {
-        let (status, took) = send(&bob).await;
-        assert_eq!(status, 200);
-        assert!(took < Duration::from_millis(400), "{took:?}");
-        assert_eq!(send(&alice).await.0, 401, "what is gone stays gone");
-        sleep(Duration::from_millis(150)).await;
-    }
-    assert_no_vm_failure(&envoy).await;
+    assert_no_vm_failure(&proxy).await;
 }

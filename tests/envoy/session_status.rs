@@ -1,4 +1,4 @@
-//! A real server that is asked about sessions by their names, through a real Envoy.
+//! A real server that is asked about sessions by their names, through a gateway.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::Proxy;
 use crate::scene::assert_no_vm_failure;
 use crate::support::tokens::{SigningKey, jwks};
-use crate::support::{Envoy, Request, SessionServer, Upstream, eventually};
+use crate::support::{Request, SessionServer, Upstream, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_takes_all_of_its_tokens_with_it() {
@@ -47,15 +48,15 @@ async fn a_session_that_ends_takes_all_of_its_tokens_with_it() {
             "providers": { "it": provider(mode) },
             "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "it" } }],
         });
-        let envoy =
-            Envoy::with_filter(configuration, &upstream).cluster("sessions", server.address()).start().await;
+        let proxy =
+            Proxy::with_filter(configuration, &upstream).cluster("sessions", server.address()).start().await;
         let send = async |session: &str, number: u32| {
             let claims = json!({ "sub": "alice", "sid": session, "jti": format!("{number}") });
             let token = key.sign(&crate::scene::claims(claims));
             Request::get("/")
                 .bearer(&token)
                 .header("oneauxiliaauth", "sk_forged")
-                .send(envoy.gateway())
+                .send(proxy.gateway())
                 .await
                 .status
         };
@@ -79,7 +80,7 @@ async fn a_session_that_ends_takes_all_of_its_tokens_with_it() {
         {
             assert_eq!(asked.header(name), value, "{mode}: {name}");
         }
-        assert!(!envoy.log().contains("sk_1"), "{mode}");
-        assert_no_vm_failure(&envoy).await;
+        assert!(!proxy.log().contains("sk_1"), "{mode}");
+        assert_no_vm_failure(&proxy).await;
     }
 }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The listener whose requests pass the filter, if there is one.
 pub const GATEWAY: &str = "gateway";
@@ -71,6 +71,15 @@ pub fn edge_authn(module: &Path, configuration: &str) -> Value {
             },
         },
     })
+}
+
+/// Has every listener's filter, which must be the one under test, see these environment variables.
+pub fn pass_on(bootstrap: &mut Value, variables: &Map<String, Value>) {
+    for listener in bootstrap["static_resources"]["listeners"].as_array_mut().unwrap() {
+        let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+        let config = &mut manager["http_filters"][0]["typed_config"]["config"];
+        config["vm_config"]["environment_variables"] = json!({ "key_values": variables });
+    }
 }
 
 /// Envoy's own filter; `configuration` is its message without `@type`.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use super::bootstrap::{self, GATEWAY, NATIVE};
@@ -35,6 +35,7 @@ pub struct EnvoyBuilder {
     listeners: Vec<(String, Option<Value>)>,
     upstream: SocketAddr,
     clusters: Vec<(String, SocketAddr)>,
+    environment: Map<String, Value>,
     workers: usize,
     log_level: String,
     changes: Vec<BootstrapChange>,
@@ -43,6 +44,14 @@ pub struct EnvoyBuilder {
 type BootstrapChange = Box<dyn FnOnce(&mut Value) + Send>;
 
 impl Envoy {
+    /// Whether the filter does something while no request comes.
+    pub const ACTS_BY_ITSELF: bool = true;
+    /// Whether it takes HTTP/2 without TLS.
+    pub const SPEAKS_HTTP2: bool = true;
+    /// Header fields that it adds to each call that times out after two seconds.
+    pub const ADDED_TO_CALLS: [(&str, &str); 2] =
+        [("x-envoy-expected-rq-timeout-ms", "2000"), ("x-envoy-internal", "true")];
+
     /// An Envoy with the filter, whose configuration is JSON or whatever else a case wants it to read.
     pub fn with_filter(configuration: impl ToString, upstream: &Upstream) -> EnvoyBuilder {
         EnvoyBuilder::new(upstream).filter(GATEWAY, configuration)
@@ -91,6 +100,13 @@ impl Envoy {
         *stats.get(name).unwrap_or_else(|| panic!("there is no {name}: {stats:?}"))
     }
 
+    /// Fails unless the filter still runs in the VMs that it was started in.
+    pub async fn assert_vm_was_never_replaced(&self) {
+        for (name, value) in self.stats("wasm").await {
+            assert!(!name.contains("vm_reload") || value == 0, "{name} is {value}");
+        }
+    }
+
     /// The memory that the process has in use, in MiB.
     pub fn resident_mib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
@@ -116,6 +132,7 @@ impl EnvoyBuilder {
             listeners: Vec::new(),
             upstream: upstream.address(),
             clusters: Vec::new(),
+            environment: Map::new(),
             workers: 1,
             log_level: "info".to_owned(),
             changes: Vec::new(),
@@ -152,6 +169,19 @@ impl EnvoyBuilder {
     #[must_use]
     pub fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
         self.clusters.push((name.to_owned(), address));
+        self
+    }
+
+    /// The same for a server whose URIs have one of these hosts and ports, which nobody looks up here.
+    #[must_use]
+    pub fn cluster_of(self, name: &str, _hosts: &[&str], address: SocketAddr) -> Self {
+        self.cluster(name, address)
+    }
+
+    /// A variable that every filter is given.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
         self
     }
 
@@ -211,6 +241,9 @@ impl EnvoyBuilder {
             self.listeners.into_iter().map(|(name, filter)| bootstrap::listener(&name, filter)).collect();
 
         let mut bootstrap = bootstrap::bootstrap(&listeners, self.upstream, &self.clusters);
+        if !self.environment.is_empty() {
+            bootstrap::pass_on(&mut bootstrap, &self.environment);
+        }
         for change in self.changes {
             change(&mut bootstrap);
         }

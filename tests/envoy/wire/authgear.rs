@@ -3,13 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{CROSS_SITE, DENIED, Expected, MISSING, Refusal, Row, SEVERAL, Wire, identity};
-use crate::providers::RSA;
-use crate::scene::{assert_no_vm_failure, now};
+use crate::Proxy;
+use crate::scene::{RSA, assert_no_vm_failure, now};
 use crate::support::tokens::jwks;
-use crate::support::{Asked, Envoy, RAW, Request, SILENCE, SessionReply, SessionServer, Upstream};
+use crate::support::{Asked, RAW, Request, SILENCE, SessionReply, SessionServer, Upstream};
 
 const HOST: &str = "myapp.authgear.cloud";
 const ORIGIN: &str = "https://myapp.authgear.cloud";
+/// That of the resolver, and one at which it has no app.
+const HOSTS: [&str; 2] = ["myapp.authgear.cloud:443", "unknown.authgear.cloud:443"];
 const PATH: &str = "/_resolver/resolve";
 
 /// What Authgear knows of a user and a session.
@@ -226,23 +228,23 @@ fn refused(refusal: &'static Refusal) -> Expected {
     Expected::Refused(refusal)
 }
 
-/// An Envoy with the preset, its resolver and an upstream.
-async fn start() -> (Envoy, SessionServer, Upstream) {
+/// A proxy with the preset, its resolver and an upstream.
+async fn start() -> (Proxy, SessionServer, Upstream) {
     let (idp, upstream) = (SessionServer::start(resolve).await, Upstream::start().await);
-    let envoy = Envoy::with_filter(configuration(ORIGIN), &upstream)
+    let proxy = Proxy::with_filter(configuration(ORIGIN), &upstream)
         .filter("elsewhere", configuration("https://unknown.authgear.cloud"))
-        .cluster("authgear", idp.address())
+        .cluster_of("authgear", &HOSTS, idp.address())
         .start()
         .await;
-    (envoy, idp, upstream)
+    (proxy, idp, upstream)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_resolver_of_authgear_row_by_row() {
-    let (envoy, idp, upstream) = start().await;
+    let (proxy, idp, upstream) = start().await;
     let forged = forged();
     let wire = Wire {
-        envoy: &envoy,
+        proxy: &proxy,
         listener: "gateway",
         upstream: &upstream,
         idp: &idp,
@@ -490,7 +492,7 @@ async fn the_resolver_of_authgear_row_by_row() {
         Expected::Fails,
     );
     elsewhere.hold(vec![unknown]).await;
-    assert_no_vm_failure(&envoy).await;
+    assert_no_vm_failure(&proxy).await;
 }
 
 static NO_USER: Refusal = Refusal(
@@ -503,7 +505,7 @@ static NO_USER: Refusal = Refusal(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_failures_may_pass_they_pass_as_nobody() {
-    let (envoy, _idp, upstream) = start().await;
+    let (proxy, _idp, upstream) = start().await;
     let passing = ["wrong", "disabled", "status-500", "gone", "twice"];
     let forged = forged();
     for credential in passing {
@@ -512,7 +514,7 @@ async fn where_failures_may_pass_they_pass_as_nobody() {
             for name in &forged {
                 request = request.header(name, "forged");
             }
-            assert_eq!(request.send(envoy.gateway()).await.status, 200, "{credential}");
+            assert_eq!(request.send(proxy.gateway()).await.status, 200, "{credential}");
             assert_eq!(identity(&upstream.last_request()), [], "{credential}");
         }
     }
@@ -529,16 +531,16 @@ async fn a_backend_cannot_tell_authgears_tokens_from_its_resolver() {
         "providers": { "authgear": provider },
         "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "authgear" } }],
     });
-    let envoy = Envoy::with_filter(configuration(ORIGIN), &upstream)
+    let proxy = Proxy::with_filter(configuration(ORIGIN), &upstream)
         .filter("by-token", by_token)
-        .cluster("authgear", idp.address())
+        .cluster_of("authgear", &HOSTS, idp.address())
         .start()
         .await;
     for (name, user) in [("alice", ALICE), ("bob", BOB), ("carol", CAROL)] {
         let token = RSA.sign_with_header(&json!({ "typ": "at+jwt" }), &user.claims());
-        assert_eq!(bearer(&token).send(envoy.address("by-token")).await.status, 200, "{name}");
+        assert_eq!(bearer(&token).send(proxy.address("by-token")).await.status, 200, "{name}");
         let by_token = headers_of_authgear(&upstream);
-        assert_eq!(bearer(name).send(envoy.gateway()).await.status, 200, "{name}");
+        assert_eq!(bearer(name).send(proxy.gateway()).await.status, 200, "{name}");
         let by_resolver = headers_of_authgear(&upstream);
         assert_eq!(by_token, by_resolver, "{name}");
         assert_eq!(by_token.len(), if name == "bob" { 5 } else { 8 }, "{name}: {by_token:?}");
@@ -559,7 +561,8 @@ async fn a_failure_that_may_be_passed_over_makes_nobody_authenticated() {
     let (idp, upstream) = (SessionServer::start(resolve).await, Upstream::start().await);
     let mut open = configuration(ORIGIN);
     open["providers"]["authgear"]["session_check"] = json!({ "failure_mode": "anonymous" });
-    let envoy = Envoy::with_filter(open, &upstream).cluster("authgear", idp.address()).start().await;
+    let proxy =
+        Proxy::with_filter(open, &upstream).cluster_of("authgear", &HOSTS, idp.address()).start().await;
     let forged = forged();
     for (path, credential, status) in [
         ("/x", "status-500", 401),
@@ -570,7 +573,7 @@ async fn a_failure_that_may_be_passed_over_makes_nobody_authenticated() {
     ] {
         let request = Request::get(path).bearer(credential);
         let request = forged.iter().fold(request, |request, name| request.header(name, "forged"));
-        let reply = request.send(envoy.gateway()).await;
+        let reply = request.send(proxy.gateway()).await;
         assert_eq!(reply.status, status, "{path} {credential}: {reply:?}");
         if status == 200 {
             assert_eq!(identity(&upstream.last_request()), [], "{path} {credential}");

@@ -1,9 +1,9 @@
 //! The protocols of identity providers, row by row, on the wire: what the client gets, what the upstream sees, and what
 //! the identity provider is asked.
 //!
-//! A [`Row`] has the name of a row of what is known of the protocol. Each is sent twice, over HTTP/1.1 and over HTTP/2,
-//! with everything forged that a client could forge: the second time shows whether the answer counts for a while, which
-//! a failure never does.
+//! A [`Row`] has the name of a row of what is known of the protocol. Each is sent twice, over HTTP/1.1 and, where that
+//! is spoken, over HTTP/2, with everything forged that a client could forge: the second time shows whether the answer
+//! counts for a while, which a failure never does.
 
 mod authgear;
 mod stack;
@@ -14,7 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::support::{Envoy, ReceivedRequest, Reply, Request, SessionServer, Upstream};
+use crate::Proxy;
+use crate::support::{ReceivedRequest, Reply, Request, SessionServer, Upstream};
 
 /// One situation of a protocol.
 pub struct Row {
@@ -63,7 +64,7 @@ const IDENTITY: [&str; 4] = ["x-authgear-", "x-auth-", "x-stack-", "x-hexclave-"
 
 /// Where rows are sent.
 pub struct Wire<'s> {
-    pub envoy: &'s Envoy,
+    pub proxy: &'s Proxy,
     pub listener: &'static str,
     pub upstream: &'s Upstream,
     pub idp: &'s SessionServer,
@@ -84,14 +85,14 @@ impl Wire<'_> {
 
     async fn hold_row(&self, row: &Row) {
         let Row { name, sent, asks, expected } = row;
-        let address = self.envoy.address(self.listener);
+        let address = self.proxy.address(self.listener);
         let request = self.with_forged(sent);
         for is_repeated in [false, true] {
             let name = format!("{name}{}", if is_repeated { ", again" } else { "" });
             let (asked, arrived) = (self.idp.questions(), self.upstream.requests().len());
             let reply = match is_repeated {
-                false => request.send(address).await,
-                true => request.send_http2(address).await,
+                true if Proxy::SPEAKS_HTTP2 => request.send_http2(address).await,
+                _ => request.send(address).await,
             };
             let received = self.upstream.requests().split_off(arrived);
             match expected {
@@ -125,13 +126,9 @@ impl Wire<'_> {
         assert_eq!(asked.body, "", "{name}");
         let mut expected: Vec<_> =
             asks.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        // By whom, which is the filter and Envoy.
-        for (name, value) in [
-            ("host", self.host),
-            ("user-agent", concat!("edge-authn/", env!("CARGO_PKG_VERSION"))),
-            ("x-envoy-expected-rq-timeout-ms", "2000"),
-            ("x-envoy-internal", "true"),
-        ] {
+        // By whom, which is the filter and its host.
+        let by = [("host", self.host), ("user-agent", concat!("edge-authn/", env!("CARGO_PKG_VERSION")))];
+        for (name, value) in by.into_iter().chain(Proxy::ADDED_TO_CALLS) {
             expected.push((name.to_owned(), value.to_owned()));
         }
         expected.sort();

@@ -7,10 +7,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{DENIED, Expected, FORBIDDEN, MISSING, Refusal, Row, SEVERAL, Wire, assert_refused, unsigned};
+use crate::Proxy;
 use crate::scene::{assert_no_vm_failure, now};
-use crate::support::{
-    Asked, Envoy, RAW, Request, SILENCE, SessionReply, SessionServer, Upstream, eventually,
-};
+use crate::support::{Asked, RAW, Request, SILENCE, SessionReply, SessionServer, Upstream, eventually};
 
 const HOST: &str = "api.stack-auth.com";
 const PATH: &str = "/api/v1/users/me";
@@ -213,29 +212,20 @@ static NO_USER: Refusal = Refusal(
     "A claim of the access token is not allowed",
 );
 
-/// The plugin passes both keys on.
-fn with_keys(bootstrap: &mut Value) {
-    let variables = json!({ "key_values": { "STACK_KEY": KEY, "STACK_OLD_KEY": OLD_KEY } });
-    for listener in bootstrap["static_resources"]["listeners"].as_array_mut().unwrap() {
-        let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
-        let config = &mut manager["http_filters"][0]["typed_config"]["config"];
-        config["vm_config"]["environment_variables"] = variables.clone();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rest_api_of_stack_auth_row_by_row() {
     let (idp, upstream) = (SessionServer::start(users_me).await, Upstream::start().await);
-    let envoy = Envoy::with_filter(configuration("STACK_KEY", PROJECT), &upstream)
+    let proxy = Proxy::with_filter(configuration("STACK_KEY", PROJECT), &upstream)
         .filter("old-key", configuration("STACK_OLD_KEY", PROJECT))
         .filter("other-project", configuration("STACK_KEY", "0th3r"))
-        .cluster("stack", idp.address())
-        .bootstrap(with_keys)
+        .cluster_of("stack", &["api.stack-auth.com:443"], idp.address())
+        .environment("STACK_KEY", KEY)
+        .environment("STACK_OLD_KEY", OLD_KEY)
         .start()
         .await;
     let forged = forged();
     let wire = Wire {
-        envoy: &envoy,
+        proxy: &proxy,
         listener: "gateway",
         upstream: &upstream,
         idp: &idp,
@@ -383,31 +373,32 @@ async fn the_rest_api_of_stack_auth_row_by_row() {
     let other_project = Wire { listener: "other-project", ..old_key };
     other_project.hold(vec![row_of("our own project is wrong", KEY, "0th3r", "alice~6")]).await;
 
-    let log = envoy.log();
+    let log = proxy.log();
     for secret in [KEY, OLD_KEY, "alice", "UNPARSABLE"] {
         assert!(!log.contains(secret), "{secret} in the log");
     }
-    assert_no_vm_failure(&envoy).await;
+    assert_no_vm_failure(&proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_about_a_token_is_not_kept_past_the_expiration_of_the_token() {
     let (idp, upstream) = (SessionServer::start(users_me).await, Upstream::start().await);
-    let envoy = Envoy::with_filter(configuration("STACK_KEY", PROJECT), &upstream)
-        .cluster("stack", idp.address())
-        .bootstrap(with_keys)
+    let proxy = Proxy::with_filter(configuration("STACK_KEY", PROJECT), &upstream)
+        .cluster_of("stack", &["api.stack-auth.com:443"], idp.address())
+        .environment("STACK_KEY", KEY)
+        .environment("STACK_OLD_KEY", OLD_KEY)
         .start()
         .await;
     let token = unsigned(&json!({ "sub": "a11ce", "exp": now() + 2 }));
     let request = Request::get("/x").header("x-stack-access-token", &token);
     for _ in 0..5 {
-        assert_eq!(request.send(envoy.gateway()).await.status, 200);
+        assert_eq!(request.send(proxy.gateway()).await.status, 200);
     }
     assert_eq!(idp.questions(), 1);
     eventually("it is refused when it has expired", Duration::from_secs(3), async || {
-        request.send(envoy.gateway()).await.status == 401
+        request.send(proxy.gateway()).await.status == 401
     })
     .await;
-    assert_refused("expired", &request.send(envoy.gateway()).await, &DENIED);
+    assert_refused("expired", &request.send(proxy.gateway()).await, &DENIED);
     assert_eq!(idp.questions(), 2, "and asked about once more");
 }
