@@ -13,7 +13,7 @@ IMAGE := target/oci
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # Suites that need a tool of their own have their own target; every other file or folder in tests/ is native.
-TOOLED_SUITES := browser envoy host manifests wasm
+TOOLED_SUITES := apisix browser envoy host manifests wasm
 NATIVE_SUITES := $(filter-out $(TOOLED_SUITES),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 
 # One feature set for all native builds, so that nothing is compiled twice.
@@ -55,7 +55,7 @@ image: wasm ## Pack the filter as an image for `oci://` into target/oci, and pri
 	@scripts/image.sh $(WASM) $(IMAGE) $(VERSION)
 
 .PHONY: test
-test: test-native test-manifests test-wasm test-host test-envoy test-browser ## Run every test
+test: test-native test-manifests test-wasm test-host test-apisix test-envoy test-browser ## Run every test
 
 .PHONY: test-native
 test-native: rust ## Run the unit, flow and property tests
@@ -77,6 +77,10 @@ test-wasm: rust ## Run the signature vectors on 32-bit WebAssembly in Node.js
 .PHONY: test-host
 test-host: wasm ## Run the built filter in a proxy-wasm host made for tests
 	cargo test $(NATIVE) --test host
+
+.PHONY: test-apisix
+test-apisix: wasm ## Run the built filter behind real sockets in the way of Apache APISIX
+	cargo test $(NATIVE) --test apisix $(CASE)
 
 .PHONY: test-envoy
 test-envoy: wasm ## Run the built filter in real Envoys
