@@ -12,6 +12,8 @@ mod headers;
 mod key_servers;
 #[path = "../envoy/keys.rs"]
 mod keys;
+#[path = "../envoy/mixed_load.rs"]
+mod mixed_load;
 mod outages;
 #[path = "../envoy/providers.rs"]
 mod providers;

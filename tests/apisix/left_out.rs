@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 
 /// Modules of `tests/envoy` all of whose cases are run here.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 13] = [
     "clerk_states",
     "discovery",
     "headers",
     "key_servers",
     "keys",
+    "mixed_load",
     "providers",
     "refusals",
     "session_check",
@@ -56,10 +57,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "each waits for a call of its own, of which there are fewer: `apisix::outages`",
     ),
     ("load_test", THROUGHPUT),
-    (
-        "mixed_load",
-        "most of it is about HTTP/2 and several workers; `providers` and `session_check` mix users here",
-    ),
     ("outages::a_key_that_is_replaced_at_once_turns_no_user_away", BESIDE_JWT_AUTHN),
     ("outages::an_outage_longer_than_max_stale_is_a_503_and_ends_without_a_restart", BESIDE_JWT_AUTHN),
     (

@@ -1,5 +1,6 @@
 //! Two users with credentials of every kind, interleaved on shared connections: nobody is ever taken for another.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,13 +8,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::Proxy;
 use crate::scene::{ISSUER, assert_no_vm_failure, claims, now};
 use crate::support::tokens::{SigningKey, jwks};
 use crate::support::{
-    Asked, Envoy, Lane, Reply, Request, SessionReply, SessionServer, Upstream, alone, report, send_all,
+    Asked, Lane, Reply, Request, SessionReply, SessionServer, Upstream, alone, report, send_all,
 };
 
-const WORKERS: usize = 4;
+const WORKERS: usize = if Proxy::ACTS_BY_ITSELF { 4 } else { 1 };
 /// Over one HTTP/1.1 connection, over the streams of one HTTP/2 connection, and over many connections of both.
 const REQUESTS: [usize; 3] = [5_000, 35_000, 60_000];
 const USERS: [&str; 2] = ["alice", "bob"];
@@ -254,25 +256,16 @@ async fn a_hundred_thousand_requests_of_two_users_with_every_kind_of_credential_
     let idp = SessionServer::start(move |asked| answer(asked, &subjects)).await;
     idp.answer_after(Duration::from_millis(5));
     let upstream = Upstream::start_forgetful().await;
-    let envoy = Envoy::with_filter(configuration(&idp, &key), &upstream)
-        .cluster("idp", idp.address())
+    let proxy = Proxy::with_filter(configuration(&idp, &key), &upstream)
+        .cluster_of("idp", &["api.stack-auth.com:443"], idp.address())
         .workers(WORKERS)
-        .bootstrap(|bootstrap| {
-            let manager =
-                &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
-            let config = &mut manager["typed_config"]["http_filters"][0]["typed_config"]["config"];
-            config["vm_config"]["environment_variables"] = json!({ "key_values": { "KEY": "ssk" } });
-        })
+        .environment("KEY", "ssk")
         .start()
         .await;
 
     let _alone = alone().await;
-    let gateway = envoy.gateway();
-    let mut many = Lane::connections(gateway, 32).await;
-    for _ in 0..8 {
-        many.extend(Lane::streams(gateway, 4).await);
-    }
-    let ways = [Lane::connections(gateway, 1).await, Lane::streams(gateway, 64).await, many];
+    let gateway = proxy.gateway();
+    let ways = ways(gateway).await;
     let looked_at = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut first = 0;
@@ -295,7 +288,7 @@ async fn a_hundred_thousand_requests_of_two_users_with_every_kind_of_credential_
     let took = started.elapsed();
     let count: usize = REQUESTS.iter().sum();
     assert_eq!(looked_at.load(Ordering::Relaxed), count);
-    assert_eq!(envoy.stat("cluster.upstream.upstream_rq_total").await, passing(count));
+    assert_eq!(upstream.arrived(), passing(count));
     report(&format!(
         "sessions: {count} requests of two users with six kinds of credentials on {WORKERS} workers in {took:.1?} \
          ({:.0}/s; the ways took {times:.1?}), {} questions",
@@ -303,12 +296,24 @@ async fn a_hundred_thousand_requests_of_two_users_with_every_kind_of_credential_
         idp.questions(),
     ));
     assert!(idp.questions() > 500, "answers ran out all the time");
-    assert_no_vm_failure(&envoy).await;
+    assert_no_vm_failure(&proxy).await;
+}
+
+/// For as many requests each as [`REQUESTS`] says. Where there is no HTTP/2, there are connections in place of streams.
+async fn ways(gateway: SocketAddr) -> [Vec<Lane>; 3] {
+    let mut many = Lane::connections(gateway, 32).await;
+    if !Proxy::SPEAKS_HTTP2 {
+        return [Lane::connections(gateway, 1).await, Lane::connections(gateway, 64).await, many];
+    }
+    for _ in 0..8 {
+        many.extend(Lane::streams(gateway, 4).await);
+    }
+    [Lane::connections(gateway, 1).await, Lane::streams(gateway, 64).await, many]
 }
 
 /// How many of the first requests reach the upstream.
-fn passing(count: usize) -> u64 {
+fn passing(count: usize) -> usize {
     let is_refused =
         |presented| matches!(presented, Presented::Over | Presented::Forged | Presented::Nothing);
-    (0..count).filter(|index| !is_refused(Plan::case(*index).3)).count() as u64
+    (0..count).filter(|index| !is_refused(Plan::case(*index).3)).count()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper::body::Bytes;
@@ -15,6 +16,7 @@ use super::{echo, http};
 pub struct Upstream {
     address: SocketAddr,
     received: Arc<Mutex<Vec<ReceivedRequest>>>,
+    arrived: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -45,18 +47,26 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::clone(&received);
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let (shared, counted) = (Arc::clone(&received), Arc::clone(&arrived));
         let task = tokio::spawn(http::serve(listener, move |request| {
+            counted.fetch_add(1, Ordering::Relaxed);
             if remembers {
                 shared.lock().unwrap().push(ReceivedRequest::from(request));
             }
             echo::echo(request)
         }));
-        Self { address, received, task }
+        Self { address, received, arrived, task }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many requests have arrived, remembered or not.
+    #[allow(dead_code, reason = "measurements do not count them")]
+    pub fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// Everything received so far.
