@@ -35,6 +35,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "APISIX has no start that could fail: it answers 503 (`tests/host`)",
     ),
     ("configuration::the_committed_envoy_yaml_is_valid", OF_ENVOY),
+    ("configuration::the_envoy_yaml_of_docker_compose_is_valid_where_it_is_put", OF_ENVOY),
     ("differential", "it is about jwt_authn, which APISIX does not have"),
     (
         "headers_in_envoy::header_values_of_a_hundred_kilobytes_are_judged_where_envoy_lets_them_in",
@@ -108,6 +109,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("surroundings::the_filter_state_chooses_a_requirement_where_no_rule_matches", OF_ENVOY),
     ("surroundings::with_async_fetch_keys_are_there_before_the_first_request_as_without_it", BY_ITSELF),
     ("vectors_in_envoy", "nginx verifies no signatures"),
+    ("versions", "it is about versions of jwt_authn"),
     ("surroundings::what_the_route_that_is_taken_asks_for_holds_though_another_was_chosen_first", OF_ENVOY),
 ];
 
