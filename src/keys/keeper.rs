@@ -252,6 +252,10 @@ impl KeyKeeper {
             return Keys::Ready(&held.keys);
         }
         self.is_wanted = true;
+        // Where nobody can wait for the call of another, a server that fails is tried by one request at a time.
+        if !self.has_timers && self.schedule.failures > 0 && self.is_under_way() {
+            return Keys::Unavailable { retry_after: SHORT_PAUSE };
+        }
         match self.pause(now) {
             Some(retry_after) => Keys::Unavailable { retry_after },
             None => {

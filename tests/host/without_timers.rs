@@ -166,6 +166,26 @@ fn a_call_that_fails_is_a_503_and_a_request_after_the_pause_tries_again() {
 }
 
 #[test]
+fn a_server_that_has_failed_is_tried_by_one_request_and_the_others_are_told_to_come_back() {
+    let mut scene = start();
+    let first = scene.send(good("/"));
+    scene.host.answer_reset(scene.call_of(first).id);
+    scene.assert_keys_unavailable(first, "1");
+    scene.host.close(first);
+    scene.host.advance(BACK_OFF);
+    let trying = scene.send(good("/"));
+    scene.assert_waits(trying);
+    for _ in 0..10 {
+        scene.refuse(good("/"), 503, "keys_unavailable");
+    }
+    let call = scene.call_of(trying);
+    scene.give_keys(&call, &[&KEY]);
+    assert_eq!(scene.assert_passed(trying).as_deref(), Some(b"alice".as_slice()));
+    scene.pass(good("/"));
+    assert_eq!(scene.host.calls(), []);
+}
+
+#[test]
 fn a_client_that_leaves_takes_its_own_call_and_no_other() {
     let mut scene = start();
     let leaving = scene.send(good("/"));
