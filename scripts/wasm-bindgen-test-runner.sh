@@ -8,7 +8,8 @@ version=0.2.130
 runner="$PWD/target/tools/bin/wasm-bindgen-test-runner"
 
 if [ "$("$runner" --version 2>/dev/null)" != "wasm-bindgen-test-runner $version" ]; then
-  install=(cargo install wasm-bindgen-cli --version "$version" --root target/tools)
+  # It reads modules of some megabytes: to make it fast takes longer than it is slow.
+  install=(cargo install --debug wasm-bindgen-cli --version "$version" --root target/tools)
   # Its lock file may name a release that a mirror of the registry does not have.
   "${install[@]}" --locked >&2 || "${install[@]}" >&2
 fi
