@@ -80,7 +80,10 @@ pub(super) fn discovery(
             (issuer, endpoint, None, timeout)
         }
         (None, Some(issuer), cluster) if cluster.is_some() || surroundings.call_by == CallBy::Address => {
-            let cluster = cluster.as_ref().map_or(Ok(""), Node::non_empty_string)?;
+            let cluster = match (cluster, surroundings.call_by) {
+                (Some(cluster), CallBy::Cluster) => cluster.non_empty_string()?,
+                _ => "",
+            };
             let (metadata, fallback) = places_of(issuer, cluster)?;
             (issuer.non_empty_string()?, metadata, Some(fallback), timeout_of(timeout)?)
         }

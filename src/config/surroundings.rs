@@ -40,7 +40,9 @@ impl Surroundings<'_> {
     /// The field `cluster`, which is empty only where none is needed.
     pub(super) fn cluster<'a>(self, fields: &mut Fields<'a>) -> Result<&'a str, ConfigError> {
         match (fields.take("cluster")?, self.call_by) {
-            (Some(node), _) => node.non_empty_string(),
+            (Some(node), CallBy::Cluster) => node.non_empty_string(),
+            // Whatever it is: keys of one address are the same keys.
+            (Some(node), CallBy::Address) => node.string().map(|_| ""),
             (None, CallBy::Address) => Ok(""),
             (None, CallBy::Cluster) => fields.require("cluster")?.non_empty_string(),
         }

@@ -39,6 +39,9 @@ const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
 /// answer does.
 const MAX_OWN_FETCHES: usize = 128;
 
+/// The most calls that one request makes for itself, one after the other.
+const MAX_OWN_CALLS: u8 = 8;
+
 /// A timer that should have fired this long ago is set again.
 const LOST_TIMER: Duration = Duration::from_secs(1);
 
@@ -168,7 +171,7 @@ impl SharedGateway {
         }
         let awaited = awaited_by(&decided);
         let until = arrived.after(self.with(|gateway| gateway.patience(awaited)));
-        let waiting = Waiting { head, fate: Rc::clone(fate), arrived, awaited, until };
+        let waiting = Waiting { head, fate: Rc::clone(fate), arrived, awaited, until, own_calls: 0 };
         match self.with(|gateway| gateway.wait(context_id, waiting, own_errand)) {
             Ok(()) => Outcome::Pause,
             Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
@@ -206,10 +209,11 @@ impl SharedGateway {
 
     /// Has a request that has waited make the call that it needs next, in its own stream's callback.
     fn ask_for_itself(&self, context_id: u32, awaited: Awaited, mut waiting: Waiting) -> Outcome {
-        let errand = self.with(|gateway| {
-            let is_new = waiting.awaited != Some(awaited);
-            gateway.own_errand(&Decision::Await(awaited)).filter(|errand| is_new && errand.is_check())
-        });
+        // What is taken on is made: a fetch that was only claimed would keep everybody else from the keys.
+        let may_call = waiting.awaited != Some(awaited) && waiting.own_calls < MAX_OWN_CALLS;
+        let errand = may_call.then(|| self.with(|gateway| gateway.own_errand(&Decision::Await(awaited))));
+        let errand = errand.flatten();
+        waiting.own_calls = waiting.own_calls.saturating_add(1);
         if errand.is_none() {
             waiting.fate.set(Settled::Refused);
             return self.refuse(&out_of_patience(awaited), &waiting.head);
@@ -235,12 +239,12 @@ impl SharedGateway {
         fate.set(Settled::Refused);
         match &decided.decision {
             Decision::Forward(edits) => {
-                let outcome = match forward(edits, is_nginx) {
+                let outcome = match forward(edits, is_nginx, head) {
                     Ok(()) => {
                         fate.set(Settled::Passed);
                         Outcome::Continue
                     }
-                    Err(error) => self.refuse(&host_failure(error), head),
+                    Err(rejection) => self.refuse(&rejection, head),
                 };
                 if decided.clears_route {
                     log_at(LogLevel::Debug, calls::clear_route_cache());
@@ -474,6 +478,7 @@ impl Gateway {
         own_errand: Option<Errand>,
     ) -> Result<(), CannotWait> {
         if self.waiting.is_full_for(waiting.awaited) {
+            self.give_up(own_errand);
             return Err(CannotWait::Overloaded(Box::new(waiting)));
         }
         self.waiting.insert(context_id, waiting);
@@ -482,6 +487,13 @@ impl Gateway {
             None => self.timer.is_some() && self.hasten_timer().is_ok(),
         };
         if is_on_its_way { Ok(()) } else { Err(CannotWait::NothingToWaitFor) }
+    }
+
+    /// An errand that nobody goes on.
+    fn give_up(&mut self, errand: Option<Errand>) {
+        if let (Some(Errand::Keys(fetch)), Some(engine)) = (errand, &mut self.engine) {
+            engine.abandon(&fetch, clock::now(), &mut self.shared_data);
+        }
     }
 
     /// Whether the request of this context waits for an answer.
@@ -496,11 +508,8 @@ impl Gateway {
         let calls = self.calls.iter().filter(|(_, call)| call.context_id == context_id);
         let gone: Vec<_> = calls.map(|(token, _)| *token).collect();
         for token in gone {
-            if let (Some(Call { errand: Errand::Keys(fetch), .. }), Some(engine)) =
-                (self.calls.remove(&token), &mut self.engine)
-            {
-                engine.abandon(&fetch, clock::now(), &mut self.shared_data);
-            }
+            let call = self.calls.remove(&token);
+            self.give_up(call.map(|call| call.errand));
         }
     }
 
@@ -680,12 +689,14 @@ pub(super) fn resume() {
 
 /// Makes the edits. When the host does not make one of them, the request must be refused: a header that should have been
 /// removed could be a forged identity.
-fn forward(edits: &HeaderEdits, is_nginx: bool) -> Result<(), HostError> {
+fn forward(edits: &HeaderEdits, is_nginx: bool, head: &RequestHead) -> Result<(), Rejection> {
     let map = MapType::HttpRequestHeaders;
     edits.iter().try_for_each(|edit| match edit {
-        HeaderEdit::Replace { name, value } if is_nginx && name == b":path" => nginx::set_target(value),
-        HeaderEdit::Remove { name } => calls::remove_header(map, name),
-        HeaderEdit::Replace { name, value } => calls::replace_header(map, name, value),
+        HeaderEdit::Replace { name, value } if is_nginx && name == b":path" => {
+            nginx::set_target(head.target(), value)
+        }
+        HeaderEdit::Remove { name } => calls::remove_header(map, name).map_err(host_failure),
+        HeaderEdit::Replace { name, value } => calls::replace_header(map, name, value).map_err(host_failure),
     })
 }
 
@@ -696,7 +707,9 @@ fn send(
     set_cookies: &[String],
     is_nginx: bool,
 ) -> Outcome {
-    let level = if rejection.status() >= 500 { LogLevel::Warn } else { LogLevel::Debug };
+    // nginx writes the request line behind whatever is logged within a request, and a token may stand there.
+    let is_warning = rejection.status() >= 500 && !is_nginx;
+    let level = if is_warning { LogLevel::Warn } else { LogLevel::Debug };
     calls::log(level, &format!("edge-authn: refused: {rejection}"));
     let mut reply = rejection.reply(answers, head);
     reply.headers.extend(set_cookies.iter().map(|line| ("set-cookie", line.clone())));
@@ -711,7 +724,7 @@ fn send(
     Outcome::Pause
 }
 
-fn host_failure(error: HostError) -> Rejection {
+pub(super) fn host_failure(error: HostError) -> Rejection {
     Rejection::HostFailure { detail: error.to_string() }
 }
 

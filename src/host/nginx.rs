@@ -6,7 +6,8 @@
 //! whoever could hide fields behind the first hundred would get forged ones past the filter. Reading by names in its
 //! place would show the first of several lines alone, and no spelling but the one asked for.
 
-use crate::host::calls::{self, HostError, MapType};
+use crate::host::calls::{self, MapType};
+use crate::host::gateway::host_failure;
 use crate::rejection::{Rejection, Reply};
 use crate::request::{HeaderFields, split_target};
 
@@ -48,12 +49,27 @@ pub(super) fn with_body(reply: Reply) -> Reply {
     Reply { headers, body: "\n".into(), ..reply }
 }
 
-/// Sends the request on with this target, which differs from its own in the query alone. Setting `:path` would make a
-/// path of the whole of it, and leave the query that the client has sent behind it.
-pub(super) fn set_target(target: &[u8]) -> Result<(), HostError> {
-    let (_, query) = split_target(target);
-    calls::set_property(QUERY, query.unwrap_or_default())?;
+/// Sends the request on with the target `to`, which differs from its own, `from`, in the query alone. Setting `:path`
+/// would make a path of the whole of it, and leave the query that the client has sent behind it. Where something before
+/// the filter has rewritten the path, that stays; where it has rewritten the query, what of it may go on cannot be told.
+pub(super) fn set_target(from: &[u8], to: &[u8]) -> Result<(), Rejection> {
+    let (_, sent) = split_target(from);
+    let (_, query) = split_target(to);
+    let rewritten = calls::property(UPSTREAM_TARGET).filter(|target| !target.is_empty());
+    let target = match rewritten.as_deref().map(split_target) {
+        None => to.to_vec(),
+        Some((path, None)) => path.to_vec(),
+        Some((path, there)) if there == sent => match query {
+            Some(query) => [path, b"?", query].concat(),
+            None => path.to_vec(),
+        },
+        Some(_) => {
+            let detail = "the query was rewritten before the token in it was taken out".to_owned();
+            return Err(Rejection::HostFailure { detail });
+        }
+    };
+    calls::set_property(QUERY, query.unwrap_or_default()).map_err(host_failure)?;
     // Without APISIX there is no such variable, and nginx makes the target of path and query itself.
-    let _ = calls::set_property(UPSTREAM_TARGET, target);
+    let _ = calls::set_property(UPSTREAM_TARGET, &target);
     Ok(())
 }

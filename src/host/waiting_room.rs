@@ -29,6 +29,8 @@ pub(super) struct Waiting {
     pub(super) awaited: Option<Awaited>,
     /// When it gives up.
     pub(super) until: UnixTime,
+    /// How many calls it has made for itself after the first.
+    pub(super) own_calls: u8,
 }
 
 /// The requests that wait, by their contexts.

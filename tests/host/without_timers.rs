@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::super::harness::{Host, Kind, Outcome};
 use super::super::scene::{
-    BACK_OFF, KEY, START, STRANGER, Scene, anonymous, bearer, claims, configuration, filter, good, host,
-    jwks, upstream, with,
+    BACK_OFF, KEY, START, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration, filter,
+    good, host, jwks, provider, upstream, with,
 };
 
 use super::PROFILE;
@@ -248,4 +248,66 @@ fn no_request_fetches_during_a_back_off_that_is_waited_through() {
         scene.send(bearer("/", &forged));
     }
     assert!(scene.host.calls().len() <= 1, "{} calls in one moment", scene.host.calls().len());
+}
+
+/// Two providers whose tokens travel in headers of their own.
+fn two_providers(requirement: &str) -> Scene {
+    let mut configuration = configuration(json!({}));
+    let mut other = provider("other", json!({ "from_headers": [{ "name": "x-other" }] }));
+    other["remote_jwks"]["http_uri"]["uri"] = json!("https://other.example/");
+    configuration["providers"]["other"] = other;
+    let both = json!({ "requirements": [{ "provider_name": "acme" }, { "provider_name": "other" }] });
+    let rules = configuration["rules"].as_array_mut().unwrap();
+    rules.insert(0, json!({ "match": { "path": "/other" }, "requires": { "provider_name": "other" } }));
+    rules.insert(0, json!({ "match": { "path": "/both" }, "requires": { requirement: both } }));
+    let mut host = host(PROFILE);
+    host.cluster("other.example:443");
+    Scene::start_on(host, &configuration)
+}
+
+#[test]
+fn a_request_that_needs_keys_of_two_providers_fetches_them_one_after_the_other() {
+    let mut scene = two_providers("requires_all");
+    let token = KEY.sign(&claims(json!({})));
+    let stream = scene.send(with(bearer("/both", &token), "x-other", &token));
+    for server in ["idp.example:443", "other.example:443"] {
+        scene.assert_waits(stream);
+        let call = scene.call_of(stream);
+        assert_eq!(call.cluster, server);
+        scene.give_keys(&call, &[&KEY]);
+    }
+    assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice,alice".as_slice()));
+}
+
+/// A fetch that is claimed and not made would keep everybody from new keys until it counts as lost, again and again.
+#[test]
+fn a_forged_token_for_another_provider_keeps_nobody_from_new_keys() {
+    let mut scene = two_providers("requires_any");
+    for (path, name) in [("/", "authorization"), ("/other", "x-other")] {
+        let token = KEY.sign(&claims(json!({})));
+        let value = if name == "authorization" { format!("Bearer {token}") } else { token };
+        let stream = scene.send(with(anonymous(path), name, value));
+        let call = scene.call_of(stream);
+        scene.give_keys(&call, &[&KEY]);
+        scene.assert_passed(stream);
+    }
+    scene.host.advance(Duration::from_secs(60));
+    let unknown = SigningKey::eddsa("k7").sign(&claims(json!({})));
+    let stream = scene.send(with(bearer("/both", &unknown), "x-other", &unknown));
+    let mut calls = 0;
+    while scene.host.outcome(stream) == Outcome::Paused {
+        let call = scene.call_of(stream);
+        scene.give_keys(&call, &[&KEY]);
+        calls += 1;
+    }
+    assert_eq!(calls, 2, "one for each provider");
+    scene.assert_refused(stream, 401, "invalid_token");
+    scene.host.close(stream);
+
+    scene.host.advance(Duration::from_secs(11));
+    let new = SigningKey::eddsa("k8");
+    let stream = scene.send(with(anonymous("/other"), "x-other", new.sign(&claims(json!({})))));
+    let call = scene.call_of(stream);
+    scene.give_keys(&call, &[&KEY, &new]);
+    assert_eq!(scene.assert_passed(stream).as_deref(), Some(b"alice".as_slice()));
 }
