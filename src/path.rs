@@ -38,7 +38,7 @@ impl<'t> RequestPath<'t> {
     pub fn of(target: &'t [u8]) -> Self {
         let (raw, _) = split_target(target);
         let Ok(sent) = str::from_utf8(raw) else { return Self::Unreadable };
-        if !raw.contains(&b'%') && is_plain(raw, sent) {
+        if raw.iter().all(|byte| *byte != b'%' && is_unambiguous(*byte)) && is_resolved(raw) {
             // Most paths are: there is nothing to decode.
             return Self::Plain { sent, normal: Cow::Borrowed(sent), decoded: Cow::Borrowed(sent) };
         }
@@ -99,16 +99,22 @@ fn text_of(path: &[u8]) -> Option<String> {
 
 /// Whether every backend reads `raw`, and `decoded`, as what it looks like.
 fn is_plain(raw: &[u8], decoded: &str) -> bool {
-    let is_unambiguous = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#');
-    raw.starts_with(b"/")
-        && raw.iter().all(is_unambiguous)
+    raw.iter().all(|byte| is_unambiguous(*byte))
         && !encodes_delimiter(raw)
         && !hides_encoding(decoded)
         && is_resolved(&decode_unreserved(raw))
 }
 
+const fn is_unambiguous(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#')
+}
+
 /// Whether a path without parameters has nothing in it that [`normalise`] would resolve.
 fn is_resolved(path: &[u8]) -> bool {
+    // Few paths have a segment that is empty or begins with a dot, and so need to be taken apart.
+    if path.starts_with(b"/") && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/.")) {
+        return true;
+    }
     let mut segments = path.split(|byte| *byte == b'/');
     let (before_root, last) = (segments.next(), segments.next_back());
     before_root == Some(b"")

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ptr;
 
 /// What is known of the paths that a rule is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,7 +78,8 @@ impl RuleIndex {
     pub fn candidates<const N: usize>(&self, paths: [&str; N]) -> Candidates<'_, N> {
         let mut known = None;
         let starts = paths.map(|path| {
-            let is_known = known.replace(path) == Some(path);
+            // Mostly they are one text.
+            let is_known = known.replace(path).is_some_and(|known| ptr::eq(known, path) || known == path);
             if is_known { None } else { self.longest_start(path) }
         });
         Candidates { index: self, starts, next: 0 }
