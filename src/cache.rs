@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::bytes::are_same;
 use crate::config::{Config, JwtCache, ProviderId};
 use crate::jose::token::{Spelling, UnverifiedToken};
 use crate::verify::Proof;
@@ -150,6 +151,7 @@ impl TokenCache {
     pub fn get(&self, token: &[u8]) -> Option<Rc<KnownToken>> {
         let Place { ring, slot } = *self.places.get(&tail(token)?)?;
         let slot = self.rings.get(ring.0)?.slots.get(slot)?.as_ref()?;
+        // Who finds out by the time that this takes how much of a token is right has known the end of its signature before.
         if !are_same(slot.known.text().as_bytes(), token) {
             return None;
         }
@@ -316,17 +318,6 @@ impl Ring {
 /// `None` for what is too short to be a signed token.
 fn tail(token: &[u8]) -> Option<Tail> {
     token.last_chunk().copied()
-}
-
-/// Whether both are the same, eight bytes at a time: what WebAssembly has for it goes byte by byte. Who finds out by the
-/// time that this takes how much of a token is right has known the end of its signature before.
-fn are_same(left: &[u8], right: &[u8]) -> bool {
-    let (left_words, left_rest) = left.as_chunks::<8>();
-    let (right_words, right_rest) = right.as_chunks::<8>();
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    left.len() == right.len()
-        && left_words.iter().zip(right_words).all(|(left, right)| word(left) == word(right))
-        && left_rest == right_rest
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub mod rejection;
 
 pub mod engine;
 
+pub mod bytes;
 pub mod json;
 pub mod metric;
 pub mod time;

@@ -7,6 +7,8 @@
 
 use std::fmt::Write as _;
 
+use crate::bytes::are_same;
+
 /// A header field: name and value.
 pub type HeaderField = (Vec<u8>, Vec<u8>);
 
@@ -67,6 +69,8 @@ struct Span {
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     fields: HeaderFields,
+    /// The first `:path`, which is asked for more often than anything else.
+    target: Option<Span>,
     attributes: Attributes,
 }
 
@@ -98,18 +102,15 @@ impl HeaderFields {
         if bytes.is_empty() {
             return Some(Self::default());
         }
-        let number = |at: usize| {
-            let (number, _) = bytes.get(at..)?.split_first_chunk()?;
-            usize::try_from(u32::from_le_bytes(*number)).ok()
-        };
-        let count = number(0)?;
-        let lengths_end = count.checked_mul(8)?.checked_add(4)?;
-        let mut at = lengths_end;
+        let number = |number: [u8; 4]| usize::try_from(u32::from_le_bytes(number)).ok();
+        let (count, rest) = bytes.split_first_chunk::<4>()?;
         // Before room is made for as many: a count is not to be believed.
-        bytes.get(..lengths_end)?;
-        let mut spans = Vec::with_capacity(count);
-        for position in (4..lengths_end).step_by(8) {
-            let (name_length, value_length) = (number(position)?, number(position + 4)?);
+        let lengths_end = number(*count)?.checked_mul(8)?;
+        let (lengths, _) = rest.get(..lengths_end)?.as_chunks::<8>();
+        let mut at = lengths_end.checked_add(4)?;
+        let mut spans = Vec::with_capacity(lengths.len());
+        for [n0, n1, n2, n3, v0, v1, v2, v3] in lengths {
+            let (name_length, value_length) = (number([*n0, *n1, *n2, *n3])?, number([*v0, *v1, *v2, *v3])?);
             let (name, value) = (at, at.checked_add(name_length)?.checked_add(1)?);
             at = value.checked_add(value_length)?.checked_add(1)?;
             spans.push(Span { name, name_length, value, value_length });
@@ -131,10 +132,16 @@ impl HeaderFields {
 
     /// Every value of the field `name`, which is compared without case.
     fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        // Most names are told apart by their length, before anything else is looked at.
-        let spans = self.spans.iter().filter(move |span| span.name_length == name.len());
-        let spans = spans.filter(move |span| self.name(span).eq_ignore_ascii_case(name.as_bytes()));
-        spans.map(|span| self.value(span))
+        self.spans_of(name).map(|span| self.value(span))
+    }
+
+    fn spans_of(&self, name: &str) -> impl Iterator<Item = &Span> {
+        self.spans_of_length(name.len()).filter(move |span| is_same_name(self.name(span), name.as_bytes()))
+    }
+
+    /// Most names are told apart by their length, before anything else is looked at.
+    fn spans_of_length(&self, length: usize) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(move |span| span.name_length == length)
     }
 
     fn name(&self, span: &Span) -> &[u8] {
@@ -169,7 +176,8 @@ impl RequestHead {
 
     /// The head that has these fields.
     pub fn of(fields: HeaderFields) -> Self {
-        Self { fields, attributes: Attributes::default() }
+        let target = fields.spans_of(":path").next().copied();
+        Self { fields, target, attributes: Attributes::default() }
     }
 
     /// The same head with what the host says of it.
@@ -198,7 +206,7 @@ impl RequestHead {
 
     /// The request target as it was sent, query included; empty when there is none (`CONNECT`).
     pub fn target(&self) -> &[u8] {
-        self.value(":path")
+        self.target.as_ref().map(|span| self.fields.value(span)).unwrap_or_default()
     }
 
     /// The query of the target, without its question mark.
@@ -226,13 +234,24 @@ impl RequestHead {
     pub fn without(&self, names: &[&[u8]]) -> Self {
         let is_kept = |field: &(&[u8], &[u8])| !names.iter().any(|name| field.0.eq_ignore_ascii_case(name));
         let fields = self.fields.iter().filter(is_kept).collect();
-        Self { fields, attributes: self.attributes.clone() }
+        Self::of(fields).with_attributes(self.attributes.clone())
+    }
+
+    /// Every name of this length, in bytes, as it was sent and as often.
+    pub fn names_of_length(&self, length: usize) -> impl Iterator<Item = &[u8]> {
+        self.fields.spans_of_length(length).map(|span| self.fields.name(span))
     }
 
     /// Every field name, as it was sent and as often.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.fields.spans.iter().map(|span| self.fields.name(span))
     }
+}
+
+/// Whether two names of header fields are the same, however they are spelt.
+pub fn is_same_name(name: &[u8], other: &[u8]) -> bool {
+    // Most are spelt alike.
+    are_same(name, other) || name.eq_ignore_ascii_case(other)
 }
 
 /// A request target in front of and behind its first question mark.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::ConfigError;
 use super::value::Node;
+use crate::bytes::are_same;
 
 /// Fields that frame or route a message: a claim must not reach them.
 const RESERVED: [&str; 10] = [
@@ -114,7 +115,24 @@ impl fmt::Display for HeaderName {
 
 /// Whether a byte may be part of a header name or of an authentication scheme (`tchar`, RFC 9110 section 5.6.2).
 pub(crate) fn is_token_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// See [`HeaderName::folded`].
@@ -129,8 +147,9 @@ const fn fold_byte(byte: u8) -> u8 {
 
 /// Whether backends may fold both names to the same.
 pub(crate) fn fold_alike(name: &[u8], other: &[u8]) -> bool {
-    name.len() == other.len()
-        && name.iter().zip(other).all(|(byte, other)| fold_byte(*byte) == fold_byte(*other))
+    let are_alike = |(byte, other): (&u8, &u8)| fold_byte(*byte) == fold_byte(*other);
+    // Most are spelt alike.
+    name.len() == other.len() && (are_same(name, other) || name.iter().zip(other).all(are_alike))
 }
 
 #[cfg(test)]

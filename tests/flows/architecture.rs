@@ -5,25 +5,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 27] = [
+const MAY_NAME: [(&str, &[&str]); 28] = [
     ("json", &[]),
     ("time", &[]),
     ("clerk_claims", &["json"]),
     ("metric", &[]),
-    ("request", &[]),
+    ("bytes", &[]),
+    ("request", &["bytes"]),
     ("path", &["request"]),
     ("regex", &[]),
     ("uri_template", &["path", "regex", "request"]),
     ("rule_index", &[]),
     ("jose", &["json", "time"]),
-    ("config", &["jose", "json", "path", "regex", "rule_index", "uri_template"]),
+    ("config", &["bytes", "jose", "json", "path", "regex", "rule_index", "uri_template"]),
     ("call", &["config", "request"]),
     ("host_crypto", &["config", "jose"]),
     ("keys", &["call", "config", "jose", "json", "request", "time"]),
     ("session_check", &["call", "config", "jose", "json", "request", "time"]),
     ("matcher", &["config", "request"]),
     ("verify", &["clerk_claims", "config", "jose", "json", "matcher", "request", "session_check", "time"]),
-    ("cache", &["config", "jose", "verify"]),
+    ("cache", &["bytes", "config", "jose", "verify"]),
     ("browser_session", &["config", "jose", "json", "request", "time", "verify"]),
     ("rejection", &["browser_session", "config", "jose", "request", "verify"]),
     ("rule", &["config", "matcher", "path", "rejection", "request"]),
