@@ -7,6 +7,7 @@
 
 use crate::config::{Audiences, HeaderName, Leniency, Provider, ProviderId, Requirement};
 use crate::credential::Place;
+use crate::few::Few;
 use crate::rejection::Rejection;
 use crate::session_check::QuestionId;
 use crate::verify::{VerifiedIdentity, VerifyError};
@@ -14,7 +15,7 @@ use crate::verify::{VerifiedIdentity, VerifyError};
 /// The permission to go on to the upstream, and as whom.
 #[derive(Debug, Default)]
 pub struct Grant<'t> {
-    identities: Vec<Authenticated<'t>>,
+    identities: Few<Authenticated<'t>>,
     /// Headers that tell of tokens which were there and not verified.
     status_headers: Vec<&'t HeaderName>,
 }
@@ -76,7 +77,7 @@ pub trait Evidence<'t> {
         &mut self,
         id: ProviderId,
         audiences: Option<&Audiences>,
-    ) -> Result<Vec<Authenticated<'t>>, Stop>;
+    ) -> Result<Few<Authenticated<'t>>, Stop>;
 
     /// What comes of each thing that is presented to any provider.
     ///

@@ -20,9 +20,12 @@ use crate::config::{
     Config, Csrf, HeaderName, Location, Provider, ProviderId, SeveralCredentials, Wrapping, fold_alike,
     is_token_char,
 };
+use crate::few::Few;
 use crate::json::{Json, Object};
 use crate::rejection::Rejection;
-use crate::request::{RequestHead, cookie_pairs, is_named, percent_decode, query_pairs, trim_ows};
+use crate::request::{
+    RequestHead, cookie_pairs, is_named, is_same_name, percent_decode, query_pairs, trim_ows,
+};
 use crate::time::UnixTime;
 
 /// A credential, as it was found.
@@ -34,7 +37,7 @@ pub struct Credential<'r> {
     /// Whether there was more than the token.
     pub is_wrapped: bool,
     /// The providers that take credentials from there, in configuration order.
-    pub providers: Vec<ProviderId>,
+    pub providers: Few<ProviderId>,
 }
 
 /// A token, of the characters that RFC 6750 section 2.1 allows.
@@ -48,7 +51,7 @@ enum Token<'r> {
 /// All that a request presents to some providers.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials<'r> {
-    found: Vec<Credential<'r>>,
+    found: Few<Credential<'r>>,
     /// For whom there is something that is no credential, and what it is.
     faults: Vec<(ProviderId, Fault)>,
 }
@@ -148,7 +151,7 @@ impl<'r> Credentials<'r> {
         let mut credentials = Self::default();
         for (id, provider) in providers {
             let reader = Reader { cache: Some(cache), ..Reader::of(provider) };
-            let mut seen: Vec<Place> = Vec::new();
+            let mut seen: Few<Place> = Few::new();
             for location in &provider.locations {
                 let location = &*location_in(head, config, provider, location, now);
                 let place = location.place();
@@ -192,7 +195,8 @@ impl<'r> Credentials<'r> {
             // One more than the bound says that there are too many.
             None if are_too_many => {}
             None => {
-                self.found.push(Credential { token, place: place.clone(), is_wrapped, providers: vec![id] });
+                let providers = [id].into_iter().collect();
+                self.found.push(Credential { token, place: place.clone(), is_wrapped, providers });
             }
         }
     }
@@ -407,9 +411,7 @@ fn look<'r>(
 
 fn has_other_spelling(head: &RequestHead, name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
-    let mut names =
-        head.names().filter(|other| other.len() == name.len() && !other.eq_ignore_ascii_case(name));
-    names.any(|other| fold_alike(other, name))
+    head.names_of_length(name.len()).any(|other| !is_same_name(other, name) && fold_alike(other, name))
 }
 
 /// The one thing presented. A second line, parameter or cookie of the same name is one too many, whatever it holds:
@@ -455,8 +457,11 @@ fn in_header<'r>(
 }
 
 /// The authentication scheme of a prefix: what stands before its last space, if there is one.
-fn scheme_of(prefix: &str) -> Option<(&str, &str)> {
-    prefix.rsplit_once(' ').filter(|(scheme, _)| !scheme.is_empty())
+fn scheme_of(prefix: &str) -> Option<(&[u8], &[u8])> {
+    let prefix = prefix.as_bytes();
+    let space = prefix.iter().rposition(|byte| *byte == b' ')?;
+    let (scheme, literal) = (prefix.get(..space)?, prefix.get(space + 1..)?);
+    (!scheme.is_empty()).then_some((scheme, literal))
 }
 
 /// What stands behind `prefix` in a value that starts with it: its scheme without case, any number of spaces, and the
@@ -470,11 +475,7 @@ fn behind_prefix<'v>(value: &'v [u8], prefix: &str) -> Option<&'v [u8]> {
     let ends = rest.first().is_none_or(|byte| !is_token_char(*byte));
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
     let rest = rest.get(spaces..).unwrap_or_default();
-    if ends && start.eq_ignore_ascii_case(scheme.as_bytes()) {
-        rest.strip_prefix(literal.as_bytes())
-    } else {
-        None
-    }
+    if ends && is_same_name(start, scheme) { rest.strip_prefix(literal) } else { None }
 }
 
 /// Whether a value starts with `prefix`, or an item of it does that was another line once.

@@ -17,6 +17,7 @@ use crate::config::{
 };
 use crate::credential::{Credential, Credentials, Place, wrapped_headers};
 use crate::export::{self, Property};
+use crate::few::Few;
 use crate::jose::algorithm::SignatureVerifier;
 use crate::jose::claims::RegisteredClaims;
 use crate::jose::jwk::{JwkSet, SignatureError};
@@ -65,13 +66,9 @@ struct Reading<'t> {
 }
 
 /// A token that was read now, or is known.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "one for each credential of a request, and most tokens are known"
-)]
 #[derive(Debug)]
 enum ReadToken<'t> {
-    New(UnverifiedToken<'t>),
+    New(Box<UnverifiedToken<'t>>),
     Known(&'t UnverifiedToken<'t>),
 }
 
@@ -86,7 +83,7 @@ impl<'t> Reading<'t> {
             Ok(compact) => compact.header_text().trim_ascii_start().starts_with(b"{"),
             Err(_) => is_token(credential.token(), spelling),
         };
-        Self { is_token, spelling, token: token.map(ReadToken::New) }
+        Self { is_token, spelling, token: token.map(|token| ReadToken::New(Box::new(token))) }
     }
 
     const fn of_known(known: &'t KnownToken) -> Self {
@@ -147,7 +144,7 @@ const fn has_keys(provider: &Provider) -> bool {
 }
 
 /// The credentials with their segments decoded, where they are not known.
-pub fn decode<'t>(credentials: &'t Credentials<'t>, config: &Config) -> Vec<Decoded<'t>> {
+pub fn decode<'t>(credentials: &'t Credentials<'t>, config: &Config) -> Few<Decoded<'t>> {
     let may_be_padded = |credential: &Credential<'_>| {
         let mut providers = credential.providers.iter().filter_map(|id| config.provider(*id));
         providers.any(|provider| provider.padded_segments) && credential.token().contains('=')
@@ -166,7 +163,7 @@ pub fn decode<'t>(credentials: &'t Credentials<'t>, config: &Config) -> Vec<Deco
 }
 
 /// The credentials as tokens.
-pub fn parse<'t>(decoded: &'t [Decoded<'t>]) -> Vec<Parsed<'t>> {
+pub fn parse<'t>(decoded: &'t Few<Decoded<'t>>) -> Few<Parsed<'t>> {
     let parse = |Decoded { credential, standard, padded }: &'t Decoded<'t>| {
         let known = credential.known();
         let known_as = |spelling| known.filter(|known| known.spelling == spelling).map(Reading::of_known);
@@ -236,13 +233,13 @@ pub struct Request<'r> {
 pub struct Presented<'t, 'k> {
     config: &'t Config,
     credentials: &'t Credentials<'t>,
-    tokens: &'t [Parsed<'t>],
+    tokens: &'t Few<Parsed<'t>>,
     request: Request<'t>,
     keys: &'k mut KeyStore,
     sessions: &'k mut Checker,
     cache: &'k mut TokenCache,
     /// What is known of the signature of a token (by its place in `tokens`) and the keys of a provider.
-    signatures: Vec<(usize, ProviderId, Result<SignedToken<'t>, VerifyError>)>,
+    signatures: Few<(usize, ProviderId, Result<SignedToken<'t>, VerifyError>)>,
     failures: Vec<Property>,
     /// What takes cookies back from the client.
     clearing: Vec<String>,
@@ -253,7 +250,7 @@ impl<'t> Evidence<'t> for Presented<'t, '_> {
         &mut self,
         id: ProviderId,
         audiences: Option<&Audiences>,
-    ) -> Result<Vec<Authenticated<'t>>, Stop> {
+    ) -> Result<Few<Authenticated<'t>>, Stop> {
         let identities = self.try_provider(id, audiences);
         if let Err(Stop::Reject(rejection)) = &identities {
             self.note_failure(Some(id), rejection);
@@ -295,7 +292,7 @@ impl<'t, 'k> Presented<'t, 'k> {
     pub const fn new(
         config: &'t Config,
         credentials: &'t Credentials<'t>,
-        tokens: &'t [Parsed<'t>],
+        tokens: &'t Few<Parsed<'t>>,
         request: Request<'t>,
         keys: &'k mut KeyStore,
         sessions: &'k mut Checker,
@@ -309,7 +306,7 @@ impl<'t, 'k> Presented<'t, 'k> {
             keys,
             sessions,
             cache,
-            signatures: Vec::new(),
+            signatures: Few::new(),
             failures: Vec::new(),
             clearing: Vec::new(),
         }
@@ -334,16 +331,15 @@ impl<'t, 'k> Presented<'t, 'k> {
         &mut self,
         id: ProviderId,
         audiences: Option<&Audiences>,
-    ) -> Result<Vec<Authenticated<'t>>, Stop> {
+    ) -> Result<Few<Authenticated<'t>>, Stop> {
         self.credentials.check(id, self.several())?;
-        let mut found = Vec::new();
-        for (position, parsed) in self.tokens.iter().enumerate().rev() {
-            if parsed.credential.providers.contains(&id) {
+        let mut found = Few::new();
+        for position in (0..self.tokens.len()).rev() {
+            if self.parsed(position)?.credential.providers.contains(&id) {
                 found.push(self.verify(id, audiences, position)?);
             }
         }
-        found.reverse();
-        if found.is_empty() { Err(self.missing(id).into()) } else { Ok(found) }
+        if found.is_empty() { Err(self.missing(id).into()) } else { Ok(found.into_iter().rev().collect()) }
     }
 
     /// That there is no credential for this provider.

@@ -51,6 +51,7 @@ pub mod rejection;
 pub mod engine;
 
 pub mod bytes;
+pub mod few;
 pub mod json;
 pub mod metric;
 pub mod time;

@@ -19,6 +19,7 @@ use crate::config::{
     Provider, Requirement, fold, fold_alike,
 };
 use crate::credential::{Place, passed_over, wrapped_headers};
+use crate::few::Few;
 use crate::jose::base64url;
 use crate::json::{Json, Number};
 use crate::request::{
@@ -36,7 +37,7 @@ const FEW: usize = 8;
 /// What is done to the head of a request before it goes on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HeaderEdits {
-    removals: Vec<HeaderEdit>,
+    removals: Few<HeaderEdit>,
     /// Who was verified.
     identity: Rc<[HeaderEdit]>,
     statuses: Vec<HeaderEdit>,
@@ -48,7 +49,7 @@ pub struct OwnedHeaders {
     /// Those that go, but for the ones below.
     names: FoldedNames,
     /// How others that go begin, folded, unless they carry credentials.
-    beginnings: BTreeSet<Vec<u8>>,
+    beginnings: Vec<Vec<u8>>,
     /// Those that several claims of one request may go to.
     lists: BTreeSet<HeaderName>,
     /// Those that carry credentials, which are removed once they are spent.
@@ -59,24 +60,26 @@ pub struct OwnedHeaders {
 #[derive(Debug, Default)]
 struct FoldedNames {
     /// Sorted, at the place of their length.
-    by_length: Vec<BTreeSet<Vec<u8>>>,
+    by_length: Vec<Vec<Vec<u8>>>,
 }
 
 impl FoldedNames {
     fn insert(&mut self, folded: Vec<u8>) {
         let length = folded.len();
         if self.by_length.len() <= length {
-            self.by_length.resize_with(length + 1, BTreeSet::new);
+            self.by_length.resize_with(length + 1, Vec::new);
         }
-        if let Some(names) = self.by_length.get_mut(length) {
-            names.insert(folded);
+        if let Some(names) = self.by_length.get_mut(length)
+            && let Err(place) = names.binary_search(&folded)
+        {
+            names.insert(place, folded);
         }
     }
 
     fn contains(&self, name: &[u8]) -> bool {
         match self.by_length.get(name.len()) {
             None => false,
-            Some(names) if names.len() > FEW => names.contains(&fold(name)),
+            Some(names) if names.len() > FEW => names.binary_search(&fold(name)).is_ok(),
             Some(names) => names.iter().any(|known| fold_alike(known, name)),
         }
     }
@@ -134,30 +137,37 @@ impl OwnedHeaders {
     }
 
     /// The names among `names` that a client must not send, each spelling once.
-    pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Vec<&'n [u8]> {
+    pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Few<&'n [u8]> {
         each_once(names.filter(|name| !name.starts_with(b":") && self.are(name)))
     }
 }
 
-fn each_once<'n>(names: impl Iterator<Item = &'n [u8]>) -> Vec<&'n [u8]> {
-    let mut names: Vec<_> = names.collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+fn each_once<'n>(mut names: impl Iterator<Item = &'n [u8]>) -> Few<&'n [u8]> {
+    let (first, second) = (names.next(), names.next());
+    if second.is_none() {
+        return first.into_iter().collect();
+    }
+    let all: BTreeSet<_> = first.into_iter().chain(second).chain(names).collect();
+    all.into_iter().collect()
 }
 
 impl HeaderEdits {
     /// The edits for a request that was granted.
     pub fn for_grant(head: &RequestHead, config: &Config, owned: &OwnedHeaders, grant: &Grant<'_>) -> Self {
-        let forged = owned.forged(head.names());
-        let mut removals: Vec<_> = forged.into_iter().map(HeaderEdit::remove).collect();
-        removals.extend(without_nominations(head, owned));
         let spent = grant.identities().filter(|authenticated| !authenticated.provider.forward);
         let spent = spent.flat_map(|Authenticated { provider, place, .. }| {
             iter::once((*place).clone()).chain(passed_over(head, provider, place))
         });
+        let spent: Few<Place> = spent.collect();
         let wrapped = wrapped_headers(head, config);
-        removals.extend(without_credentials(head, &spent.collect::<Vec<_>>(), &wrapped));
+        let goes = |name: &&[u8]| {
+            !name.starts_with(b":") && (owned.are(name) || wrapped.contains(name) || is_header(&spent, name))
+        };
+        let mut removals: Few<_> =
+            each_once(head.names().filter(goes)).into_iter().map(HeaderEdit::remove).collect();
+        removals.extend(without_nominations(head, owned));
+        removals.extend(without_parameters(head, &spent));
+        removals.extend(without_cookies(head, &spent));
         let statuses = grant.status_headers().map(|name| HeaderEdit::replace(name.as_str(), "false"));
         Self { removals, identity: of_identities(grant, owned), statuses: statuses.collect() }
     }
@@ -168,28 +178,21 @@ impl HeaderEdits {
     }
 }
 
-/// Takes credentials out of the request and leaves the rest of the places they were in byte for byte. Headers that hold
-/// more than a credential go whatever became of it.
-fn without_credentials(head: &RequestHead, places: &[Place], wrapped: &[&[u8]]) -> Vec<HeaderEdit> {
-    let is_spent = |name: &[u8]| {
-        places.iter().any(|place| match place {
-            Place::Header(header) => fold_alike(header.as_str().as_bytes(), name),
-            Place::Query(_) | Place::Cookie(_) => false,
-        })
-    };
-    let headers = each_once(head.names().filter(|name| wrapped.contains(name) || is_spent(name)));
-    let mut edits: Vec<_> = headers.into_iter().map(HeaderEdit::remove).collect();
-    edits.extend(without_parameters(head, places));
-    edits.extend(without_cookies(head, places));
-    edits
+/// Whether a header of this name is one of these places.
+fn is_header(places: &Few<Place>, name: &[u8]) -> bool {
+    places.iter().any(|place| match place {
+        Place::Header(header) => fold_alike(header.as_str().as_bytes(), name),
+        Place::Query(_) | Place::Cookie(_) => false,
+    })
 }
 
-fn without_parameters(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
+/// The target without the credentials in it; the rest of it stays byte for byte.
+fn without_parameters(head: &RequestHead, places: &Few<Place>) -> Option<HeaderEdit> {
     let parameters = places.iter().filter_map(|place| match place {
         Place::Query(parameter) => Some(parameter),
         Place::Header(_) | Place::Cookie(_) => None,
     });
-    let spent: Vec<_> = parameters.collect();
+    let spent: Few<_> = parameters.collect();
     if spent.is_empty() {
         return None;
     }
@@ -209,7 +212,8 @@ fn without_parameters(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit
     Some(HeaderEdit::replace(":path", target))
 }
 
-fn without_cookies(head: &RequestHead, places: &[Place]) -> Option<HeaderEdit> {
+/// The cookies without those that were credentials; the rest of them stays byte for byte.
+fn without_cookies(head: &RequestHead, places: &Few<Place>) -> Option<HeaderEdit> {
     // A client has as many cookies as it likes, and all of them may be spent.
     let cookies = places.iter().filter_map(|place| match place {
         Place::Cookie(cookie) => Some(cookie.as_bytes()),
@@ -287,12 +291,13 @@ fn identity_headers(grant: &Grant<'_>, owned: &OwnedHeaders) -> Vec<HeaderEdit> 
 /// `connection` without the owned headers that it nominates: the next proxy would remove them as hop-by-hop (RFC 9110
 /// section 7.6.1), and the upstream would take the request for an anonymous one.
 fn without_nominations(head: &RequestHead, owned: &OwnedHeaders) -> Option<HeaderEdit> {
-    let options: Vec<&[u8]> =
-        head.values("connection").flat_map(|line| line.split(|byte| *byte == b',')).map(trim_ows).collect();
-    let kept: Vec<&[u8]> = options.iter().copied().filter(|option| !owned.are(option)).collect();
-    if kept.len() == options.len() {
-        None
-    } else if kept.is_empty() {
+    let options =
+        || head.values("connection").flat_map(|line| line.split(|byte| *byte == b',')).map(trim_ows);
+    if !options().any(|option| owned.are(option)) {
+        return None;
+    }
+    let kept: Vec<&[u8]> = options().filter(|option| !owned.are(option)).collect();
+    if kept.is_empty() {
         Some(HeaderEdit::remove(b"connection"))
     } else {
         Some(HeaderEdit::replace("connection", kept.join(&b", "[..])))
@@ -482,14 +487,18 @@ mod tests {
 
     #[test]
     fn only_the_credential_leaves_its_place() {
-        let cookie = |line| without_cookies(&head(&[("cookie", line)]), &[Place::Cookie("s".into())]);
+        let cookie = |line| {
+            without_cookies(&head(&[("cookie", line)]), &[Place::Cookie("s".into())].into_iter().collect())
+        };
         let replaced = |value: &str| Some(HeaderEdit::replace("cookie", value));
         assert_eq!(cookie("a=1; s=t; b=\"2\""), replaced("a=1; b=\"2\""));
         assert_eq!(cookie("s=t; b=2"), replaced("b=2"));
         assert_eq!(cookie("ss=1;s=t;  as=3"), replaced("ss=1;  as=3"));
         assert_eq!(cookie("s=t"), Some(HeaderEdit::remove(b"cookie")));
 
-        let query = |path| without_parameters(&head(&[(":path", path)]), &[Place::Query("t".into())]);
+        let query = |path| {
+            without_parameters(&head(&[(":path", path)]), &[Place::Query("t".into())].into_iter().collect())
+        };
         let replaced = |value: &str| Some(HeaderEdit::replace(":path", value));
         assert_eq!(query("/a?x=%2F&t=s&&y"), replaced("/a?x=%2F&&y"));
         assert_eq!(query("/a?%74=s"), replaced("/a"));

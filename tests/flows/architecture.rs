@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the modules that it may name.
-const MAY_NAME: [(&str, &[&str]); 28] = [
+const MAY_NAME: [(&str, &[&str]); 29] = [
     ("json", &[]),
     ("time", &[]),
     ("clerk_claims", &["json"]),
     ("metric", &[]),
     ("bytes", &[]),
+    ("few", &[]),
     ("request", &["bytes"]),
     ("path", &["request"]),
     ("regex", &[]),
@@ -28,8 +29,8 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
     ("browser_session", &["config", "jose", "json", "request", "time", "verify"]),
     ("rejection", &["browser_session", "config", "jose", "request", "verify"]),
     ("rule", &["config", "matcher", "path", "rejection", "request"]),
-    ("credential", &["browser_session", "cache", "config", "json", "rejection", "request", "time"]),
-    ("authorize", &["config", "credential", "rejection", "session_check", "verify"]),
+    ("credential", &["browser_session", "cache", "config", "few", "json", "rejection", "request", "time"]),
+    ("authorize", &["config", "credential", "few", "rejection", "session_check", "verify"]),
     ("export", &["authorize", "config", "json", "rejection"]),
     (
         "evidence",
@@ -40,6 +41,7 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
             "config",
             "credential",
             "export",
+            "few",
             "jose",
             "keys",
             "rejection",
@@ -49,7 +51,7 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
             "verify",
         ],
     ),
-    ("rewrite", &["authorize", "config", "credential", "jose", "json", "request"]),
+    ("rewrite", &["authorize", "config", "credential", "few", "jose", "json", "request"]),
     (
         "engine",
         &[
