@@ -87,6 +87,11 @@ pub trait Evidence<'t> {
     fn of_all_providers(&mut self) -> Result<Vec<Result<Authenticated<'t>, Rejection>>, Stop>;
 }
 
+/// The grant where nothing is asked for, and so no credential need be looked for.
+pub fn without_evidence<'t>(requirement: &Requirement) -> Option<Grant<'t>> {
+    matches!(requirement, Requirement::None).then(Grant::default)
+}
+
 /// Judges the evidence by what is required.
 ///
 /// # Errors

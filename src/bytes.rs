@@ -3,26 +3,31 @@
 //! What WebAssembly has for it (`memcmp`) goes byte by byte, at twenty instructions for each; names of header fields and
 //! tokens are compared for every request.
 
-/// Whether both are the same, eight bytes at a time and without stopping at the first that differ.
+/// Whether both are the same, many bytes at a time and without stopping at the first that differ.
 pub fn are_same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && match (left.last_chunk::<8>(), right.last_chunk::<8>()) {
-            (Some(left_end), Some(right_end)) => {
-                let ((left, _), (right, _)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
-                // The last eight may be some of those before, too.
-                let pairs = left.iter().zip(right);
-                pairs
-                    .fold(difference(left_end, right_end), |all, (left, right)| all | difference(left, right))
-                    == 0
-            }
-            _ => left.iter().zip(right).all(|(left, right)| left == right),
-        }
+    if left.len() != right.len() {
+        return false;
+    }
+    let difference = difference_by::<32>(left, right).or_else(|| difference_by::<8>(left, right));
+    difference.map_or_else(|| left.iter().eq(right), |difference| difference == 0)
 }
 
-/// Nothing but zeros where both are the same. Put together with `|`, and not compared one by one, these are a few
-/// instructions each; a comparison becomes one in the order of texts.
-const fn difference(left: &[u8; 8], right: &[u8; 8]) -> u64 {
-    u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right)
+/// What tells two texts of one length apart, which is 0 where they are the same; `None` where they are shorter than the
+/// part that is looked at in one step.
+fn difference_by<const PART: usize>(left: &[u8], right: &[u8]) -> Option<u64> {
+    let (left_end, right_end) = (left.last_chunk::<PART>()?, right.last_chunk::<PART>()?);
+    let ((left, _), (right, _)) = (left.as_chunks::<PART>(), right.as_chunks::<PART>());
+    // The end may have some of the part before it.
+    let at_end = difference_of_part(left_end, right_end);
+    Some(left.iter().zip(right).fold(at_end, |all, (left, right)| all | difference_of_part(left, right)))
+}
+
+/// Put together with `|`, and not compared one by one, these are a few instructions for each eight bytes: a comparison
+/// would become one in the order of texts.
+fn difference_of_part<const PART: usize>(left: &[u8; PART], right: &[u8; PART]) -> u64 {
+    let ((left, _), (right, _)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+    let words = left.iter().zip(right);
+    words.fold(0, |all, (left, right)| all | (u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right)))
 }
 
 #[cfg(test)]

@@ -298,6 +298,16 @@ fn location_in<'l>(
     }
 }
 
+impl Place {
+    /// The header, if it is one.
+    pub const fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Header(name) => Some(name),
+            Self::Query(_) | Self::Cookie(_) => None,
+        }
+    }
+}
+
 impl Location {
     fn place(&self) -> Place {
         match self {
@@ -392,7 +402,8 @@ fn look<'r>(
             }
         }
         Location::Query(name) => {
-            let pairs = query_pairs(head.query().unwrap_or_default());
+            let Some(query) = head.query() else { return see(Presented::Nothing) };
+            let pairs = query_pairs(query);
             see(one_of(pairs.filter(|(key, _)| is_named(key, name)).map(|(_, value)| {
                 if !value.contains(&b'%') {
                     return reader.read(value);
@@ -410,8 +421,13 @@ fn look<'r>(
 }
 
 fn has_other_spelling(head: &RequestHead, name: &HeaderName) -> bool {
+    spellings(head, name).any(|spelling| !is_same_name(spelling, name.as_str().as_bytes()))
+}
+
+/// The names in `head` that a backend could take for this one, as they were sent.
+pub fn spellings<'h>(head: &'h RequestHead, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
     let name = name.as_str().as_bytes();
-    head.names_of_length(name.len()).any(|other| !is_same_name(other, name) && fold_alike(other, name))
+    head.names_of_lengths(move |length| length == name.len()).filter(move |other| fold_alike(name, other))
 }
 
 /// The one thing presented. A second line, parameter or cookie of the same name is one too many, whatever it holds:

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize};
+use crate::authorize::{Authenticated, Awaited, Grant, Stop, authorize, without_evidence};
 use crate::cache::TokenCache;
 use crate::call::CallReply;
 use crate::config::{Config, KeySource, ProviderId};
@@ -111,6 +111,10 @@ impl Engine {
         };
         if owned_headers.may_have_chosen_the_route(head, config) {
             return Decided::refuse(Rejection::ForgedHeader);
+        }
+        if let Some(grant) = without_evidence(requirement) {
+            let edits = HeaderEdits::for_grant(head, config, owned_headers, &grant);
+            return Decided::of(Decision::Forward(edits));
         }
         let credentials = Credentials::of(head, config, asked_providers(config, requirement), cache, now);
         let decoded = evidence::decode(&credentials, config);

@@ -182,20 +182,18 @@ pub fn parse<'t>(decoded: &'t Few<Decoded<'t>>) -> Few<Parsed<'t>> {
 
 /// The providers whose credentials a requirement may ask for, each once, in configuration order. Only where any provider
 /// will do does it matter how many there are.
-pub fn asked_providers<'c>(
-    config: &'c Config,
-    requirement: &Requirement,
-) -> impl Iterator<Item = (ProviderId, &'c Provider)> {
-    let mut several = Vec::new();
-    let (only, are_all) = match requirement {
-        Requirement::Provider { id, .. } => (Some(*id), false),
-        requirement => (None, ask(requirement, &mut several)),
-    };
-    several.sort_unstable();
-    several.dedup();
-    let named = only.into_iter().chain(if are_all { Vec::new() } else { several });
-    let named = named.filter_map(|id| Some((id, config.provider(id)?)));
-    named.chain(are_all.then(|| config.providers()).into_iter().flatten())
+pub fn asked_providers<'c>(config: &'c Config, requirement: &Requirement) -> Few<(ProviderId, &'c Provider)> {
+    let known = |id| Some((id, config.provider(id)?));
+    if let Requirement::Provider { id, .. } = requirement {
+        return known(*id).into_iter().collect();
+    }
+    let mut named = Vec::new();
+    if ask(requirement, &mut named) {
+        return config.providers().collect();
+    }
+    named.sort_unstable();
+    named.dedup();
+    named.into_iter().filter_map(known).collect()
 }
 
 /// Collects the providers that a requirement names, unless any will do. Whether any will.

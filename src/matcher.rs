@@ -5,6 +5,7 @@
 //! way: no reading may lead from a rule that demands a token to one that does not. Deliberately knows nothing of
 //! requirements and of the order of rules.
 
+use crate::bytes::are_same;
 use crate::config::{
     HeaderMatchSpecifier, HeaderMatcher, PathPattern, PathSpecifier, QueryParameterMatchSpecifier,
     QueryParameterMatcher, RouteMatch, StringMatcher, StringPattern,
@@ -186,5 +187,5 @@ impl StringMatcher {
 }
 
 fn are_equal(part: &[u8], text: &str, ignore_case: bool) -> bool {
-    if ignore_case { part.eq_ignore_ascii_case(text.as_bytes()) } else { part == text.as_bytes() }
+    are_same(part, text.as_bytes()) || (ignore_case && part.eq_ignore_ascii_case(text.as_bytes()))
 }

@@ -136,12 +136,9 @@ impl HeaderFields {
     }
 
     fn spans_of(&self, name: &str) -> impl Iterator<Item = &Span> {
-        self.spans_of_length(name.len()).filter(move |span| is_same_name(self.name(span), name.as_bytes()))
-    }
-
-    /// Most names are told apart by their length, before anything else is looked at.
-    fn spans_of_length(&self, length: usize) -> impl Iterator<Item = &Span> {
-        self.spans.iter().filter(move |span| span.name_length == length)
+        // Most names are told apart by their length, before anything else is looked at.
+        let spans = self.spans.iter().filter(move |span| span.name_length == name.len());
+        spans.filter(move |span| is_same_name(self.name(span), name.as_bytes()))
     }
 
     fn name(&self, span: &Span) -> &[u8] {
@@ -237,14 +234,18 @@ impl RequestHead {
         Self::of(fields).with_attributes(self.attributes.clone())
     }
 
-    /// Every name of this length, in bytes, as it was sent and as often.
-    pub fn names_of_length(&self, length: usize) -> impl Iterator<Item = &[u8]> {
-        self.fields.spans_of_length(length).map(|span| self.fields.name(span))
+    /// Every field name of a length, in bytes, that is looked for, as it was sent and as often.
+    pub fn names_of_lengths<'h, F: Fn(usize) -> bool>(
+        &'h self,
+        is_looked_for: F,
+    ) -> impl Iterator<Item = &'h [u8]> + use<'h, F> {
+        let spans = self.fields.spans.iter().filter(move |span| is_looked_for(span.name_length));
+        spans.map(|span| self.fields.name(span))
     }
 
     /// Every field name, as it was sent and as often.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.fields.spans.iter().map(|span| self.fields.name(span))
+        self.names_of_lengths(|_| true)
     }
 }
 
@@ -256,8 +257,9 @@ pub fn is_same_name(name: &[u8], other: &[u8]) -> bool {
 
 /// A request target in front of and behind its first question mark.
 pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let mut parts = target.splitn(2, |&byte| byte == b'?');
-    (parts.next().unwrap_or_default(), parts.next())
+    let mark = target.iter().position(|byte| *byte == b'?');
+    let parts = mark.and_then(|mark| Some((target.get(..mark)?, target.get(mark + 1..)?)));
+    parts.map_or((target, None), |(path, query)| (path, Some(query)))
 }
 
 /// The `name=value` pairs of a query, still encoded; a pair without `=` has an empty value.

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::iter;
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -18,7 +17,7 @@ use crate::config::{
     ClaimEncoding, ClaimToHeader, Config, HeaderName, HeaderPattern, HeaderSource, Location, PayloadHeader,
     Provider, Requirement, fold, fold_alike,
 };
-use crate::credential::{Place, passed_over, wrapped_headers};
+use crate::credential::{Place, passed_over, spellings, wrapped_headers};
 use crate::few::Few;
 use crate::jose::base64url;
 use crate::json::{Json, Number};
@@ -39,7 +38,7 @@ const FEW: usize = 8;
 pub struct HeaderEdits {
     removals: Few<HeaderEdit>,
     /// Who was verified.
-    identity: Rc<[HeaderEdit]>,
+    identity: Option<Rc<[HeaderEdit]>>,
     statuses: Vec<HeaderEdit>,
 }
 
@@ -74,6 +73,10 @@ impl FoldedNames {
         {
             names.insert(place, folded);
         }
+    }
+
+    fn have_length(&self, length: usize) -> bool {
+        self.by_length.get(length).is_some_and(|names| !names.is_empty())
     }
 
     fn contains(&self, name: &[u8]) -> bool {
@@ -133,38 +136,49 @@ impl OwnedHeaders {
     pub fn may_have_chosen_the_route(&self, head: &RequestHead, config: &Config) -> bool {
         let have_policies =
             head.attributes().route != RoutePolicy::Rules || config.requirement_map.names().next().is_some();
-        have_policies && !self.forged(head.names()).is_empty()
+        have_policies && self.in_head(head).next().is_some()
     }
 
     /// The names among `names` that a client must not send, each spelling once.
     pub fn forged<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Few<&'n [u8]> {
-        each_once(names.filter(|name| !name.starts_with(b":") && self.are(name)))
+        each_once(self.among(names).collect())
+    }
+
+    fn in_head<'n>(&self, head: &'n RequestHead) -> impl Iterator<Item = &'n [u8]> {
+        // Most names are told apart by their length, before anything else is looked at.
+        let may_be = |length| !self.beginnings.is_empty() || self.names.have_length(length);
+        self.among(head.names_of_lengths(may_be))
+    }
+
+    fn among<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> impl Iterator<Item = &'n [u8]> {
+        names.filter(|name| !name.starts_with(b":") && self.are(name))
     }
 }
 
-fn each_once<'n>(mut names: impl Iterator<Item = &'n [u8]>) -> Few<&'n [u8]> {
-    let (first, second) = (names.next(), names.next());
-    if second.is_none() {
-        return first.into_iter().collect();
+fn each_once(names: Few<&[u8]>) -> Few<&[u8]> {
+    if names.len() <= 1 {
+        return names;
     }
-    let all: BTreeSet<_> = first.into_iter().chain(second).chain(names).collect();
-    all.into_iter().collect()
+    let names: BTreeSet<_> = names.into_iter().collect();
+    names.into_iter().collect()
 }
 
 impl HeaderEdits {
     /// The edits for a request that was granted.
     pub fn for_grant(head: &RequestHead, config: &Config, owned: &OwnedHeaders, grant: &Grant<'_>) -> Self {
-        let spent = grant.identities().filter(|authenticated| !authenticated.provider.forward);
-        let spent = spent.flat_map(|Authenticated { provider, place, .. }| {
-            iter::once((*place).clone()).chain(passed_over(head, provider, place))
-        });
-        let spent: Few<Place> = spent.collect();
-        let wrapped = wrapped_headers(head, config);
-        let goes = |name: &&[u8]| {
-            !name.starts_with(b":") && (owned.are(name) || wrapped.contains(name) || is_header(&spent, name))
-        };
-        let mut removals: Few<_> =
-            each_once(head.names().filter(goes)).into_iter().map(HeaderEdit::remove).collect();
+        let mut spent = Few::new();
+        for Authenticated { provider, place, .. } in
+            grant.identities().filter(|known| !known.provider.forward)
+        {
+            spent.push((*place).clone());
+            spent.extend(passed_over(head, provider, place));
+        }
+        let mut gone: Few<_> = owned.in_head(head).collect();
+        gone.extend(wrapped_headers(head, config));
+        for name in spent.iter().filter_map(Place::header) {
+            gone.extend(spellings(head, name));
+        }
+        let mut removals: Few<_> = each_once(gone).into_iter().map(HeaderEdit::remove).collect();
         removals.extend(without_nominations(head, owned));
         removals.extend(without_parameters(head, &spent));
         removals.extend(without_cookies(head, &spent));
@@ -174,16 +188,9 @@ impl HeaderEdits {
 
     /// The edits in the order in which they must be made.
     pub fn iter(&self) -> impl Iterator<Item = &HeaderEdit> {
-        self.removals.iter().chain(self.identity.iter()).chain(&self.statuses)
+        let identity = self.identity.iter().flat_map(|edits| edits.iter());
+        self.removals.iter().chain(identity).chain(&self.statuses)
     }
-}
-
-/// Whether a header of this name is one of these places.
-fn is_header(places: &Few<Place>, name: &[u8]) -> bool {
-    places.iter().any(|place| match place {
-        Place::Header(header) => fold_alike(header.as_str().as_bytes(), name),
-        Place::Query(_) | Place::Cookie(_) => false,
-    })
 }
 
 /// The target without the credentials in it; the rest of it stays byte for byte.
@@ -235,14 +242,16 @@ fn without_cookies(head: &RequestHead, places: &Few<Place>) -> Option<HeaderEdit
     Some(if kept.is_empty() { HeaderEdit::remove(b"cookie") } else { HeaderEdit::replace("cookie", kept) })
 }
 
-/// What was verified, as headers; made once for a token that is known, and that nobody else goes with.
-fn of_identities(grant: &Grant<'_>, owned: &OwnedHeaders) -> Rc<[HeaderEdit]> {
+/// What was verified, as headers; made once for a token that is known, and that nobody else goes with. `None` where nobody
+/// was verified.
+fn of_identities(grant: &Grant<'_>, owned: &OwnedHeaders) -> Option<Rc<[HeaderEdit]>> {
     let mut identities = grant.identities();
+    let (first, second) = (identities.next()?, identities.next());
     let make = || identity_headers(grant, owned).into();
-    match (identities.next().and_then(|only| only.identity.proof()), identities.next()) {
+    Some(match (first.identity.proof(), second) {
         (Some(proof), None) => Rc::clone(proof.headers.get_or_init(make)),
         _ => make(),
-    }
+    })
 }
 
 /// What was verified, as headers. A header that several claims or providers write is one list. Of several tokens for one

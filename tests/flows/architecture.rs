@@ -23,7 +23,7 @@ const MAY_NAME: [(&str, &[&str]); 29] = [
     ("host_crypto", &["config", "jose"]),
     ("keys", &["call", "config", "jose", "json", "request", "time"]),
     ("session_check", &["call", "config", "jose", "json", "request", "time"]),
-    ("matcher", &["config", "request"]),
+    ("matcher", &["bytes", "config", "request"]),
     ("verify", &["clerk_claims", "config", "jose", "json", "matcher", "request", "session_check", "time"]),
     ("cache", &["bytes", "config", "jose", "verify"]),
     ("browser_session", &["config", "jose", "json", "request", "time", "verify"]),

@@ -271,7 +271,7 @@ fn each_provider_that_may_be_meant_is_asked_once_in_their_order() {
     ] {
         let config = Config::parse(requiring(&requirement).to_string().as_bytes(), &|_| None).unwrap();
         let asked = asked_providers(&config, &config.rules[0].requirement);
-        let names: Vec<_> = asked.map(|(_, provider)| provider.name.as_str()).collect();
+        let names: Vec<_> = asked.iter().map(|(_, provider)| provider.name.as_str()).collect();
         assert_eq!(names, expected, "{requirement}");
     }
 }
