@@ -123,7 +123,7 @@ impl Engine {
         let mut evidence = Presented::new(config, &credentials, &tokens, request, keys, sessions, cache);
         let granted = authorize(requirement, &mut evidence);
         let set_cookies = evidence.take_clearing_lines();
-        let mut properties = evidence.into_failures();
+        let mut properties = evidence.take_failures();
         match granted {
             Ok(grant) => {
                 properties.extend(export::of_grant(&grant));

@@ -316,8 +316,8 @@ impl<'t, 'k> Presented<'t, 'k> {
     }
 
     /// The status of everything that was not good, where the configuration asks for it.
-    pub fn into_failures(self) -> Vec<Property> {
-        self.failures
+    pub fn take_failures(&mut self) -> Vec<Property> {
+        std::mem::take(&mut self.failures)
     }
 
     const fn several(&self) -> SeveralCredentials {
@@ -558,8 +558,7 @@ impl<'t, 'k> Presented<'t, 'k> {
         let was_good = proof.is_some();
         if matches!(provider.keys, KeySource::ByKid(_)) {
             let signed = self.signed_by_kid(id, provider, token, proof)?;
-            self.forget_unless_signed(&signed, was_good, position);
-            self.signatures.push((position, id, signed.clone()));
+            self.note_signature(&signed, was_good, id, position);
             return Ok(signed);
         }
         let signed = match self.keys.keys(id, provider, self.request.now) {
@@ -576,19 +575,23 @@ impl<'t, 'k> Presented<'t, 'k> {
         {
             self.look_up(id, key_id)?;
         }
-        self.forget_unless_signed(&signed, was_good, position);
-        self.signatures.push((position, id, signed.clone()));
+        self.note_signature(&signed, was_good, id, position);
         Ok(signed)
     }
 
-    /// A token that `was_good` for a provider and whose key has left its set is one like any other. That it was never
-    /// good for this one says nothing about those for whom it is known.
-    fn forget_unless_signed(
+    /// Keeps what was found out for as long as the request is decided; what `was_good` before and is recognised would be
+    /// so again as fast. A token that was good for a provider and whose key has left its set is one like any other. That
+    /// it was never good for this one says nothing about those for whom it is known.
+    fn note_signature(
         &mut self,
         signed: &Result<SignedToken<'t>, VerifyError>,
         was_good: bool,
+        id: ProviderId,
         position: usize,
     ) {
+        if !was_good || !signed.as_ref().is_ok_and(SignedToken::is_proven) {
+            self.signatures.push((position, id, signed.clone()));
+        }
         if was_good
             && signed.is_err()
             && let Some(known) = self.tokens.get(position).and_then(|parsed| parsed.credential.known())
