@@ -36,12 +36,17 @@ pub enum RequestPath<'t> {
 impl<'t> RequestPath<'t> {
     /// The path of a request target; its query does not count.
     pub fn of(target: &'t [u8]) -> Self {
-        let (raw, _) = split_target(target);
-        let Ok(sent) = str::from_utf8(raw) else { return Self::Unreadable };
-        if raw.iter().all(|byte| *byte != b'%' && is_unambiguous(*byte)) && is_resolved(raw) {
-            // Most paths are: there is nothing to decode.
+        // Most paths have nothing to decode, and end with the target or where a query begins.
+        let is_unencoded = |byte: u8| is_unambiguous(byte) && !matches!(byte, b'%' | b'?');
+        let end = target.iter().position(|byte| !is_unencoded(*byte)).unwrap_or(target.len());
+        if matches!(target.get(end), None | Some(b'?'))
+            && let Some(Ok(sent)) = target.get(..end).map(str::from_utf8)
+            && is_resolved(sent.as_bytes())
+        {
             return Self::Plain { sent, normal: Cow::Borrowed(sent), decoded: Cow::Borrowed(sent) };
         }
+        let (raw, _) = split_target(target);
+        let Ok(sent) = str::from_utf8(raw) else { return Self::Unreadable };
         let Some(decoded) = text_of(raw) else { return Self::Unreadable };
         // Nothing is lost here: what is not a letter or digit of an encoding stays as it is.
         let Ok(normal) = String::from_utf8(normalise(&in_capitals(raw))) else { return Self::Unreadable };

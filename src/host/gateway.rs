@@ -5,7 +5,7 @@
 //! fire at once. No request waits longer than its patience, whoever calls. Without timers each waiting request calls for
 //! itself, which is all such hosts allow.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -68,8 +68,28 @@ pub(super) struct Gateway {
     is_nginx: Option<bool>,
 }
 
-/// What has become of a request; shared by its stream and whoever decides about it.
+/// What has become of a request that waits; shared by its stream and whoever decides about it.
 pub(super) type Fate = Rc<Cell<Settled>>;
+
+/// What has become of a request, as its stream knows it.
+#[derive(Debug, Default)]
+pub(super) struct OwnFate {
+    /// When it came.
+    at_once: Cell<Settled>,
+    /// Since it had to wait, which few requests do.
+    later: OnceCell<Fate>,
+}
+
+impl OwnFate {
+    pub(super) fn current(&self) -> &Cell<Settled> {
+        self.later.get().map_or(&self.at_once, |later| &**later)
+    }
+
+    /// From now on it is settled by whoever decides about the waiting requests.
+    fn later(&self) -> Fate {
+        Rc::clone(self.later.get_or_init(Fate::default))
+    }
+}
 
 /// What has become of a request.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -152,11 +172,11 @@ impl SharedGateway {
     }
 
     /// Answers the request of the running stream, or has it wait.
-    pub(super) fn answer_or_wait(&self, context_id: u32, fate: &Fate) -> Outcome {
+    pub(super) fn answer_or_wait(&self, context_id: u32, fate: &OwnFate) -> Outcome {
         let head = match self.read_head() {
             Ok(head) => head,
             Err(rejection) => {
-                fate.set(Settled::Refused);
+                fate.current().set(Settled::Refused);
                 return self.refuse(&rejection, &RequestHead::default());
             }
         };
@@ -167,11 +187,11 @@ impl SharedGateway {
         log_at(LogLevel::Debug, self.with(Gateway::hasten_for_checks));
         let must_wait = own_errand.is_some() || matches!(decided.decision, Decision::Await(_));
         if !must_wait {
-            return self.answer(&decided, &head, fate);
+            return self.answer(&decided, &head, fate.current());
         }
         let awaited = awaited_by(&decided);
         let until = arrived.after(self.with(|gateway| gateway.patience(awaited)));
-        let waiting = Waiting { head, fate: Rc::clone(fate), arrived, awaited, until, own_calls: 0 };
+        let waiting = Waiting { head, fate: fate.later(), arrived, awaited, until, own_calls: 0 };
         match self.with(|gateway| gateway.wait(context_id, waiting, own_errand)) {
             Ok(()) => Outcome::Pause,
             Err(CannotWait::NothingToWaitFor) => self.answer_again(context_id),
@@ -230,7 +250,7 @@ impl SharedGateway {
     }
 
     /// Carries out a decision for the request of the effective context. One that would have to wait is refused.
-    fn answer(&self, decided: &Decided, head: &RequestHead, fate: &Fate) -> Outcome {
+    fn answer(&self, decided: &Decided, head: &RequestHead, fate: &Cell<Settled>) -> Outcome {
         let is_nginx = self.with(Gateway::is_nginx);
         // nginx has no place for them.
         for Property { name, value } in decided.properties.iter().filter(|_| !is_nginx) {

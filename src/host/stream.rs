@@ -4,22 +4,22 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::host::calls::{self, MapType};
-use crate::host::gateway::{Fate, Outcome, Settled, SharedGateway, log_failure, resume};
+use crate::host::gateway::{Outcome, OwnFate, Settled, SharedGateway, log_failure, resume};
 
 #[derive(Debug)]
 pub(super) struct Stream {
     context_id: u32,
     gateway: SharedGateway,
-    fate: Fate,
+    fate: OwnFate,
 }
 
 impl Stream {
     pub(super) fn new(context_id: u32, gateway: SharedGateway) -> Self {
-        Self { context_id, gateway, fate: Fate::default() }
+        Self { context_id, gateway, fate: OwnFate::default() }
     }
 
     fn has_passed(&self) -> bool {
-        self.fate.get() == Settled::Passed
+        self.fate.current().get() == Settled::Passed
     }
 
     /// The names among `names` that no client may send; all of them when there is no configuration to know by.
@@ -73,10 +73,10 @@ impl Context for Stream {
         }
         if self.gateway.answer_again(self.context_id) == Outcome::Continue {
             resume();
-        } else if self.fate.get() == Settled::No
+        } else if self.fate.current().get() == Settled::No
             && !self.gateway.with(|gateway| gateway.waits(self.context_id))
         {
-            self.fate.set(Settled::Refused);
+            self.fate.current().set(Settled::Refused);
             self.gateway.refuse_unknown();
         }
     }
