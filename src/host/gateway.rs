@@ -21,6 +21,7 @@ use crate::host::capabilities::Capabilities;
 use crate::host::clock;
 use crate::host::metrics::Counters;
 use crate::host::nginx;
+use crate::host::quiet;
 use crate::host::shared_data::SharedData;
 use crate::host::waiting_room::{Waiting, WaitingRoom};
 use crate::host_crypto::HostCrypto;
@@ -619,9 +620,9 @@ impl Gateway {
             Err(error) => {
                 let (upstream, what) = (call.endpoint.upstream(call_by), errand.what());
                 let kind = if call_by == CallBy::Cluster { "cluster" } else { "address" };
-                calls::log(
-                    LogLevel::Warn,
+                warn(
                     &format!("edge-authn: {what} not asked for at {kind} {upstream:?}: {error}"),
+                    self.timer.is_some(),
                 );
                 self.settle(errand, CallReply::Failure);
                 false
@@ -664,10 +665,8 @@ impl Gateway {
         if let Err(error) = engine.settle_check(check, reply, clock::now()) {
             let config = engine.config();
             let name = config.provider(provider).map(|provider| provider.name.as_str()).unwrap_or_default();
-            calls::log(
-                LogLevel::Warn,
-                &format!("edge-authn: session not checked by provider {name:?}: {error}"),
-            );
+            let line = format!("edge-authn: session not checked by provider {name:?}: {error}");
+            warn(&line, self.timer.is_some());
             let metric = match error.is_of_gateway() {
                 true => Metric::CheckRejected(name),
                 false => Metric::CheckFailed(name),
@@ -677,6 +676,7 @@ impl Gateway {
     }
 
     fn settle_fetch(&mut self, fetch: Fetch, reply: CallReply<'_>) -> Option<Fetch> {
+        let has_timers = self.timer.is_some();
         let Self { engine, shared_data, counters, .. } = self;
         let engine = engine.as_mut()?;
         let provider = fetch.provider;
@@ -691,10 +691,7 @@ impl Gateway {
                 None
             }
             Err(error) => {
-                calls::log(
-                    LogLevel::Warn,
-                    &format!("edge-authn: keys of provider {name:?} not fetched: {error}"),
-                );
+                warn(&format!("edge-authn: keys of provider {name:?} not fetched: {error}"), has_timers);
                 counters.count(Metric::KeysFailed(name), &config.stat_prefix);
                 None
             }
@@ -750,6 +747,13 @@ pub(super) fn host_failure(error: HostError) -> Rejection {
 
 pub(super) fn log_failure(result: Result<(), HostError>) {
     log_at(LogLevel::Error, result);
+}
+
+/// Says what is wrong with an identity provider; where requests find it out, not for each of them.
+fn warn(line: &str, has_timers: bool) {
+    if has_timers || quiet::is_news(line) {
+        calls::log(LogLevel::Warn, line);
+    }
 }
 
 fn log_at(level: LogLevel, result: Result<(), HostError>) {

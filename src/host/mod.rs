@@ -14,6 +14,7 @@ mod clock;
 mod gateway;
 mod metrics;
 mod nginx;
+mod quiet;
 mod root;
 mod shared_data;
 mod stream;

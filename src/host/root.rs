@@ -1,8 +1,6 @@
 //! The root context: configuration, the timer, and the answers to calls.
 
-use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -10,11 +8,10 @@ use proxy_wasm::types::ContextType;
 use crate::config::{CallBy, Config, ConfigError, Surroundings};
 use crate::host::calls::{self, BufferType, LogLevel};
 use crate::host::capabilities::Capabilities;
-use crate::host::clock;
 use crate::host::gateway::{Gateway, SharedGateway, log_failure};
+use crate::host::quiet;
 use crate::host::stream::Stream;
 use crate::host_crypto::HostCrypto;
-use crate::time::UnixTime;
 
 #[derive(Debug)]
 pub(super) struct Root {
@@ -58,28 +55,6 @@ fn load(text: &[u8], call_by: CallBy) -> Result<(Config, Option<Rc<HostCrypto>>)
     Ok((config, host_crypto.map(Rc::new)))
 }
 
-/// For how long the same is not said again of a configuration.
-const QUIET: Duration = Duration::from_secs(60);
-
-thread_local! {
-    /// The refusal that was in the log last, and when.
-    static LAST_REFUSAL: Cell<Option<(String, UnixTime)>> = Cell::default();
-}
-
-/// Whether this refusal has not been in the log just now. APISIX loads a configuration that was refused again for each
-/// request, twice.
-fn is_news(message: &str) -> bool {
-    let now = clock::now();
-    let is_known = |(known, at): &(String, UnixTime)| known == message && now < at.after(QUIET);
-    let note = |noted: &Cell<Option<(String, UnixTime)>>| {
-        let last = noted.take();
-        let is_news = !last.as_ref().is_some_and(is_known);
-        noted.set(if is_news { Some((message.to_owned(), now)) } else { last });
-        is_news
-    };
-    LAST_REFUSAL.try_with(note).unwrap_or(true)
-}
-
 impl RootContext for Root {
     /// Reads the configuration. False makes Envoy refuse it, and keep the one it has.
     fn on_configure(&mut self, size: usize) -> bool {
@@ -94,7 +69,8 @@ impl RootContext for Root {
         let (config, host_crypto) = match loaded {
             Ok(loaded) => loaded,
             Err(message) => {
-                if capabilities.timers || is_news(&message) {
+                // APISIX loads a configuration that was refused again for each request, twice.
+                if capabilities.timers || quiet::is_news(&message) {
                     calls::log(LogLevel::Error, &format!("edge-authn: configuration refused: {message}"));
                 }
                 return false;

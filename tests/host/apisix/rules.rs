@@ -271,3 +271,47 @@ fn an_answer_in_any_form_decides_about_its_request() {
     }
     assert_eq!(PROFILE.kind, Kind::Nginx);
 }
+
+/// A plugin before the filter, or a global rule, has sent the request to another path of the upstream.
+#[test]
+fn a_token_in_the_query_does_not_undo_what_others_have_rewritten() {
+    let mut configuration = configuration(json!({ "from_params": ["token"] }));
+    configuration["providers"]["acme"]["from_headers"] =
+        json!([{ "name": "authorization", "value_prefix": "Bearer " }]);
+    let token = KEY.sign(&claims(json!({})));
+    for (rewritten, seen) in [
+        (format!("/tenant/a?x=1&token={token}"), Some("/tenant/a?x=1")),
+        ("/tenant/a".to_owned(), Some("/tenant/a")),
+        // Under which name the token stands there, nobody can tell.
+        (format!("/tenant/a?t={token}"), None),
+    ] {
+        let mut scene = start_with_keys(&configuration);
+        scene.host.property(&["upstream_uri"], rewritten);
+        let stream = scene.host.request(anonymous(&format!("/a?x=1&token={token}")));
+        match seen {
+            Some(seen) => {
+                assert_eq!(scene.host.outcome(stream), Outcome::Continued);
+                assert_eq!(String::from_utf8(scene.host.upstream_target(stream)).unwrap(), seen);
+            }
+            None => scene.assert_refused(stream, 500, "host_failure"),
+        }
+    }
+}
+
+/// nginx writes the line of the request, and a token in it, behind each line of its log.
+#[test]
+fn what_is_wrong_with_an_identity_provider_is_in_the_log_once_a_minute_and_refusals_are_not() {
+    let mut scene = start(&configuration(json!({})));
+    for _ in 0..30 {
+        let stream = scene.host.request(good("/"));
+        if scene.host.outcome(stream) == Outcome::Paused {
+            let call = scene.call_of(stream);
+            scene.host.answer(call.id, 500, Vec::new(), "");
+        }
+        scene.assert_refused(stream, 503, "keys_unavailable");
+        scene.host.close(stream);
+        scene.host.advance(Duration::from_secs(1));
+    }
+    let lines = scene.logged(Level::Warn);
+    assert_eq!(lines, ["edge-authn: keys of provider \"acme\" not fetched: status 500, expected 200"]);
+}
