@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::pool::{AUDIENCE, ISSUER};
 use crate::settings::Settings;
-use crate::support::{Envoy, EnvoyBuilder, Upstream};
+use crate::support::{Envoy, EnvoyBuilder, Upstream, edge_authn_of};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Contender {
@@ -27,6 +27,8 @@ pub enum Contender {
     OursInWasm,
     /// This filter without its cache of verified tokens.
     OursUncached,
+    /// Another build of this filter.
+    Beside,
 }
 
 impl Contender {
@@ -40,6 +42,7 @@ impl Contender {
             Self::Ours => "edge-authn",
             Self::OursInWasm => "edge-authn, `\"crypto\": \"wasm\"`",
             Self::OursUncached => "edge-authn, `jwt_cache_size: 0`",
+            Self::Beside => "edge-authn, the build beside it",
         }
     }
 
@@ -53,6 +56,7 @@ impl Contender {
             Self::Ours => "ours",
             Self::OursInWasm => "ours_in_wasm",
             Self::OursUncached => "ours_uncached",
+            Self::Beside => "beside",
         }
     }
 
@@ -76,6 +80,10 @@ impl Contender {
             Self::Ours => envoy.filter(name, own),
             Self::OursInWasm => envoy.filter(name, in_wasm(own)),
             Self::OursUncached => envoy.filter(name, with_cache_of(0)),
+            Self::Beside => {
+                let module = setup.settings.beside.as_deref().expect("a contender only where there is one");
+                envoy.listener(name, Some(edge_authn_of(module, &own.to_string())))
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Settings {
     pub pins: bool,
     /// `UNCACHED=1`: this filter without its cache has its turn where that says something.
     pub with_uncached: bool,
+    /// `BESIDE`: another build of this filter that has its turn, too.
+    pub beside: Option<PathBuf>,
     /// `UPDATE=1`: the tables in BENCH.md are written anew.
     pub updates: bool,
     /// `WRK`, which the Makefile sets.
@@ -47,6 +49,7 @@ impl Settings {
             asks_upstream: text("RESPONSE").is_some_and(|response| response == "upstream"),
             pins: is_on("PIN"),
             with_uncached: is_on("UNCACHED"),
+            beside: text("BESIDE").map(PathBuf::from),
             updates: is_on("UPDATE"),
             wrk: text("WRK").expect("WRK names no wrk: run `make bench`, which brings one"),
             envoy: text("ENVOY").expect("ENVOY names no Envoy: run `make bench`, which brings one"),

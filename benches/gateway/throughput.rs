@@ -177,6 +177,9 @@ impl Kind {
         if settings.with_uncached && matches!(self, Self::Hot(_) | Self::New(_)) {
             contenders.push(Contender::OursUncached);
         }
+        if settings.beside.is_some() {
+            contenders.push(Contender::Beside);
+        }
         let mut configuration = contender::configuration(&[&tokens.jwk]);
         match self {
             Self::Rules(rules, providers) => {

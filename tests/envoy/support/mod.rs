@@ -29,8 +29,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use self::envoy::Envoy;
-#[allow(unused_imports, reason = "only measurements name it")]
-pub use self::envoy::EnvoyBuilder;
 pub use self::http1::Http1;
 pub use self::http2::Http2;
 pub use self::jwks_server::{Fetch, JwksReply, JwksServer};
@@ -41,6 +39,8 @@ pub use self::message::{Reply, Request};
 pub use self::session_server::{Asked, RAW, SILENCE, SessionReply, SessionServer};
 pub use self::upstream::{ReceivedRequest, Upstream};
 pub use self::wasm::path as filter_module;
+#[allow(unused_imports, reason = "only measurements name them")]
+pub use self::{bootstrap::edge_authn as edge_authn_of, envoy::EnvoyBuilder};
 
 /// After this time without an answer a case has failed, so that a hanging filter does not hang the suite.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
