@@ -6,12 +6,12 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::worker::{Fields, Requests, Verdict};
-use crate::support::{Http1, Request};
+use crate::support::{Connection, Http1, Request};
 
 /// Header fields that are about a connection, or about how a body travels: each side has its own.
 const HOP_BY_HOP: [&[u8]; 4] = [b"connection", b"content-length", b"keep-alive", b"transfer-encoding"];
@@ -21,7 +21,7 @@ pub(super) async fn serve(listener: TcpListener, name: String, requests: Request
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        let client = Client { stream, pending: Vec::new() };
+        let client = Client { connection: Connection::new(stream) };
         connections.spawn(serve_client(client, name.clone(), requests.clone(), upstream));
         while connections.try_join_next().is_some() {}
     }
@@ -92,15 +92,13 @@ fn upstream_request(method: &str, target: &str, fields: Fields) -> Request {
 }
 
 struct Client {
-    stream: TcpStream,
-    /// What has arrived and belongs to no request yet.
-    pending: Vec<u8>,
+    connection: Connection,
 }
 
 impl Client {
     /// The next request; `Some(None)` is none that can be read, `None` is the end of the connection.
     async fn read_request(&mut self) -> Option<Option<Arrived>> {
-        let head = self.take_through(b"\r\n\r\n").await?;
+        let head = self.connection.take_through(b"\r\n\r\n").await?;
         let Some(mut arrived) = Arrived::parse(&head) else { return Some(None) };
         let value = |name: &str| {
             let mut lines = arrived.lines.iter();
@@ -108,8 +106,8 @@ impl Client {
             line.and_then(|(_, value)| str::from_utf8(value).ok())
         };
         arrived.body = match (value("transfer-encoding"), value("content-length")) {
-            (Some(_), _) => self.take_chunks().await?,
-            (None, Some(length)) => self.take(length.parse().ok()?).await?,
+            (Some(_), _) => self.connection.take_chunks().await?,
+            (None, Some(length)) => self.connection.take(length.parse().ok()?).await?,
             (None, None) => Vec::new(),
         };
         Some(Some(arrived))
@@ -118,7 +116,7 @@ impl Client {
     /// Comes back when the client has gone.
     async fn has_left(&self) {
         // More bytes are its next request, for which there is time.
-        if matches!(self.stream.peek(&mut [0]).await, Ok(1..)) {
+        if matches!(self.connection.stream.peek(&mut [0]).await, Ok(1..)) {
             std::future::pending::<()>().await;
         }
     }
@@ -142,42 +140,7 @@ impl Client {
         if has_body {
             bytes.extend(body);
         }
-        self.stream.write_all(&bytes).await
-    }
-
-    async fn take_chunks(&mut self) -> Option<Vec<u8>> {
-        let mut body = Vec::new();
-        loop {
-            let size = self.take_through(b"\r\n").await?;
-            let size = usize::from_str_radix(str::from_utf8(size.trim_ascii()).ok()?, 16).ok()?;
-            let chunk = self.take(size + 2).await?;
-            if size == 0 {
-                return Some(body);
-            }
-            body.extend_from_slice(&chunk[..size]);
-        }
-    }
-
-    async fn take_through(&mut self, end: &[u8]) -> Option<Vec<u8>> {
-        loop {
-            let found = self.pending.windows(end.len()).position(|window| window == end);
-            if let Some(position) = found {
-                return self.take(position + end.len()).await;
-            }
-            self.read_more().await?;
-        }
-    }
-
-    async fn take(&mut self, length: usize) -> Option<Vec<u8>> {
-        while self.pending.len() < length {
-            self.read_more().await?;
-        }
-        Some(self.pending.drain(..length).collect())
-    }
-
-    async fn read_more(&mut self) -> Option<()> {
-        let read = self.stream.read_buf(&mut self.pending).await.unwrap_or(0);
-        (read > 0).then_some(())
+        self.connection.stream.write_all(&bytes).await
     }
 }
 

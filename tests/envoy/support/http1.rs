@@ -2,26 +2,25 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::connection::Connection;
 use super::message::values;
 use super::{ANSWER_TIMEOUT, Reply, Request};
 
 /// A connection that stays open between requests.
 pub struct Http1 {
     address: SocketAddr,
-    stream: TcpStream,
-    /// What has arrived and is not part of a reply yet.
-    pending: Vec<u8>,
+    connection: Connection,
 }
 
 impl Http1 {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { address, stream, pending: Vec::new() }
+        Self { address, connection: Connection::new(stream) }
     }
 
     /// Sends a request and waits for its reply.
@@ -32,7 +31,7 @@ impl Http1 {
 
     /// The same, but `None` when the connection ends without a reply.
     pub async fn try_send(&mut self, request: &Request) -> Option<Reply> {
-        self.stream.write_all(&self.serialize(request)).await.ok()?;
+        self.connection.stream.write_all(&self.serialize(request)).await.ok()?;
         timeout(ANSWER_TIMEOUT, self.try_read_reply(&request.method))
             .await
             .unwrap_or_else(|_| panic!("no reply within {ANSWER_TIMEOUT:?}"))
@@ -45,7 +44,7 @@ impl Http1 {
 
     /// Sends these bytes, whatever they are.
     pub async fn write(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
+        self.connection.stream.write_all(bytes).await.unwrap();
     }
 
     /// Waits for the next reply. The method of its request tells whether it has a body.
@@ -54,14 +53,14 @@ impl Http1 {
             .await
             .unwrap_or_else(|_| panic!("no reply within {ANSWER_TIMEOUT:?}"))
             .unwrap_or_else(|| {
-                panic!("connection closed after {:?}", self.pending.escape_ascii().to_string())
+                panic!("connection closed after {:?}", self.connection.pending.escape_ascii().to_string())
             })
     }
 
     /// Whether the server closes the connection without another byte.
     pub async fn is_closed(&mut self) -> bool {
-        assert!(self.pending.is_empty(), "there is an unread reply");
-        timeout(ANSWER_TIMEOUT, self.read_more()).await.is_ok_and(|more| more.is_none())
+        assert!(self.connection.pending.is_empty(), "there is an unread reply");
+        timeout(ANSWER_TIMEOUT, self.connection.read_more()).await.is_ok_and(|more| more.is_none())
     }
 
     fn serialize(&self, request: &Request) -> Vec<u8> {
@@ -88,7 +87,7 @@ impl Http1 {
 
     /// `None` when the connection ends before the reply does.
     async fn try_read_reply(&mut self, method: &str) -> Option<Reply> {
-        let head = self.take_through(b"\r\n\r\n").await?;
+        let head = self.connection.take_through(b"\r\n\r\n").await?;
         let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
 
         let status_line = String::from_utf8_lossy(lines.next()?).into_owned();
@@ -102,48 +101,12 @@ impl Http1 {
         let body = if has_no_body {
             Vec::new()
         } else if header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
-            self.take_chunks().await?
+            self.connection.take_chunks().await?
         } else {
             let length = header("content-length").expect("a reply says where it ends");
-            self.take(length.parse().unwrap()).await?
+            self.connection.take(length.parse().unwrap()).await?
         };
         Some(Reply { status, headers, body, trailers: Vec::new() })
-    }
-
-    async fn take_chunks(&mut self) -> Option<Vec<u8>> {
-        let mut body = Vec::new();
-        loop {
-            let size = self.take_through(b"\r\n").await?;
-            let size = usize::from_str_radix(str::from_utf8(size.trim_ascii()).unwrap(), 16).unwrap();
-            let chunk = self.take(size + 2).await?;
-            if size == 0 {
-                return Some(body);
-            }
-            body.extend_from_slice(&chunk[..size]);
-        }
-    }
-
-    async fn take_through(&mut self, end: &[u8]) -> Option<Vec<u8>> {
-        loop {
-            let found = self.pending.windows(end.len()).position(|window| window == end);
-            if let Some(position) = found {
-                return self.take(position + end.len()).await;
-            }
-            self.read_more().await?;
-        }
-    }
-
-    async fn take(&mut self, length: usize) -> Option<Vec<u8>> {
-        while self.pending.len() < length {
-            self.read_more().await?;
-        }
-        Some(self.pending.drain(..length).collect())
-    }
-
-    async fn read_more(&mut self) -> Option<()> {
-        // A connection that is reset has ended too.
-        let read = self.stream.read_buf(&mut self.pending).await.unwrap_or(0);
-        (read > 0).then_some(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! filter should answer.
 
 mod bootstrap;
+mod connection;
 mod envoy;
 mod http1;
 mod http2;
@@ -28,6 +29,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+#[allow(unused_imports, reason = "only the gateway in the way of APISIX names it")]
+pub use self::connection::Connection;
 pub use self::envoy::Envoy;
 pub use self::http1::Http1;
 pub use self::http2::Http2;
