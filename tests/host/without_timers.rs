@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::super::harness::{Host, Kind, Outcome};
 use super::super::scene::{
-    BACK_OFF, KEY, START, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration, filter,
-    good, host, jwks, provider, upstream, with,
+    BACK_OFF, KEY, LEASE, START, STRANGER, Scene, SigningKey, anonymous, bearer, claims, configuration,
+    filter, good, host, jwks, provider, upstream, with,
 };
 
 use super::PROFILE;
@@ -183,6 +183,24 @@ fn a_server_that_has_failed_is_tried_by_one_request_and_the_others_are_told_to_c
     assert_eq!(scene.assert_passed(trying).as_deref(), Some(b"alice".as_slice()));
     scene.pass(good("/"));
     assert_eq!(scene.host.calls(), []);
+}
+
+/// nginx holds no call to its timeout as a whole, and a host may lose one.
+#[test]
+fn a_call_that_never_ends_keeps_nobody_from_trying_again() {
+    let mut scene = start();
+    let first = scene.send(good("/"));
+    scene.host.answer_reset(scene.call_of(first).id);
+    scene.host.close(first);
+    scene.host.advance(BACK_OFF);
+    let hanging = scene.send(good("/"));
+    scene.host.forget_timeout(scene.call_of(hanging).id);
+    scene.refuse(good("/"), 503, "keys_unavailable");
+    scene.host.advance(LEASE);
+    scene.refuse(good("/"), 503, "keys_unavailable");
+    scene.host.advance(BACK_OFF * 3);
+    scene.fetch_own();
+    scene.assert_waits(hanging);
 }
 
 #[test]
