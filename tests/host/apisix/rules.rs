@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::harness::{Host, Kind, Level, Outcome, Profile};
+use super::super::harness::{Host, Level, Outcome, Profile};
 use super::super::scene::{
     Headers, KEY, START, Scene, anonymous, claims, configuration, filter, good, host, provider, with,
 };
@@ -269,7 +269,6 @@ fn an_answer_in_any_form_decides_about_its_request() {
         println!("{kind}");
         scene.assert_keys_unavailable(stream, "1");
     }
-    assert_eq!(PROFILE.kind, Kind::Nginx);
 }
 
 /// A plugin before the filter, or a global rule, has sent the request to another path of the upstream.

@@ -1,7 +1,7 @@
 //! Header maps and the bytes they travel in.
 //!
 //! Takes and gives names and values as bytes, in order, duplicates included. Names are folded to
-//! lower case on the way in, and `host` is `:authority` in a request, as Envoy has it. Does not
+//! lower case on the way in, and `host` is `:authority` in a request, as Envoy has it, unless the map is nginx's. Does not
 //! join duplicates of single-value headers, and does not judge which names a caller may write.
 
 /// Envoy's limits on a map that a guest hands over.

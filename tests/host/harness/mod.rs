@@ -1,8 +1,8 @@
 //! A proxy-wasm host for tests: the real filter in a real Wasm VM, the world around it in the
 //! hands of the test.
 //!
-//! Takes a compiled filter and a [`Profile`] and behaves as Envoy does, with a virtual clock and
-//! with HTTP calls that the test answers. Gives what a client, an upstream and an operator would
+//! Takes a compiled filter and a [`Profile`] and behaves as a host of that kind does, Envoy unless
+//! it is another, with a virtual clock and with HTTP calls that the test answers. Gives what a client, an upstream and an operator would
 //! see: the [`Outcome`] of each stream, the request headers that go on, pending calls, logs and
 //! metrics. A trap and a misuse of the host (a resume of a request that is not paused, a second
 //! reply, a line break in a header) panic with the logs, so no test passes over them.
