@@ -80,10 +80,7 @@ pub(super) fn discovery(
             (issuer, endpoint, None, timeout)
         }
         (None, Some(issuer), cluster) if cluster.is_some() || surroundings.call_by == CallBy::Address => {
-            let cluster = match (cluster, surroundings.call_by) {
-                (Some(cluster), CallBy::Cluster) => cluster.non_empty_string()?,
-                _ => "",
-            };
+            let cluster = cluster.as_ref().map_or(Ok(""), |node| surroundings.cluster_named(node))?;
             let (metadata, fallback) = places_of(issuer, cluster)?;
             (issuer.non_empty_string()?, metadata, Some(fallback), timeout_of(timeout)?)
         }
@@ -94,7 +91,8 @@ pub(super) fn discovery(
     if provider_issuer.is_some_and(|wanted| wanted != issuer) {
         return Err(node.error("an issuer that is not the provider's", "the same issuer in both"));
     }
-    let mut hosts = jwks_hosts.map_or(Ok(Vec::new()), |node| jwks_hosts_of(&node, &metadata.cluster))?;
+    let mut hosts =
+        jwks_hosts.map_or(Ok(Vec::new()), |node| jwks_hosts_of(&node, &metadata.cluster, surroundings))?;
     let Endpoint { authority, cluster, .. } = metadata.clone();
     // Behind those that are named, which may have the same server at another cluster.
     hosts.push(JwksHost { authority, cluster });
@@ -114,7 +112,11 @@ fn places_of(issuer: &Node<'_>, cluster: &str) -> Result<(Endpoint, Endpoint), C
     Ok((endpoint.with_path(first), endpoint.with_path(second)))
 }
 
-fn jwks_hosts_of(node: &Node<'_>, default_cluster: &str) -> Result<Vec<JwksHost>, ConfigError> {
+fn jwks_hosts_of(
+    node: &Node<'_>,
+    default_cluster: &str,
+    surroundings: Surroundings<'_>,
+) -> Result<Vec<JwksHost>, ConfigError> {
     const EXPECTED: &str = "a host with its port, if it has one, such as \"keys.example:8443\"";
     let read = |item: Node<'_>| {
         let mut fields = Fields::of(item)?;
@@ -127,7 +129,7 @@ fn jwks_hosts_of(node: &Node<'_>, default_cluster: &str) -> Result<Vec<JwksHost>
             return Err(host.expected(EXPECTED));
         }
         let cluster = match &cluster {
-            Some(cluster) => cluster.non_empty_string()?,
+            Some(cluster) => surroundings.cluster_named(cluster)?,
             None => default_cluster,
         };
         Ok(JwksHost { authority: authority.to_owned(), cluster: cluster.to_owned() })

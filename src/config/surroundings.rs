@@ -40,11 +40,17 @@ impl Surroundings<'_> {
     /// The field `cluster`, which is empty only where none is needed.
     pub(super) fn cluster<'a>(self, fields: &mut Fields<'a>) -> Result<&'a str, ConfigError> {
         match (fields.take("cluster")?, self.call_by) {
-            (Some(node), CallBy::Cluster) => node.non_empty_string(),
-            // Whatever it is: keys of one address are the same keys.
-            (Some(node), CallBy::Address) => node.string().map(|_| ""),
+            (Some(node), _) => self.cluster_named(&node),
             (None, CallBy::Address) => Ok(""),
             (None, CallBy::Cluster) => fields.require("cluster")?.non_empty_string(),
+        }
+    }
+
+    /// What is written there; nothing where it means nothing: keys of one address are the same keys.
+    pub(super) fn cluster_named<'a>(self, node: &Node<'a>) -> Result<&'a str, ConfigError> {
+        match self.call_by {
+            CallBy::Cluster => node.non_empty_string(),
+            CallBy::Address => node.string().map(|_| ""),
         }
     }
 }

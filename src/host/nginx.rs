@@ -31,8 +31,7 @@ pub(super) fn header_fields() -> Result<HeaderFields, Rejection> {
     if calls::header_value(MapType::HttpRequestHeaders, b"host").is_none() {
         return Err(Rejection::UnreadableHeader { reason: "there is no host" });
     }
-    let fields = calls::header_pairs(MapType::HttpRequestHeaders);
-    let fields = fields.map_err(|error| Rejection::HostFailure { detail: error.to_string() })?;
+    let fields = calls::header_pairs(MapType::HttpRequestHeaders).map_err(host_failure)?;
     let is_pseudo = |name: &[u8]| name.starts_with(b":");
     if fields.iter().filter(|(name, _)| !is_pseudo(name)).count() >= MOST_FIELDS {
         return Err(Rejection::UnreadableHeader { reason: "there are more fields than the host shows" });
